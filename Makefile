@@ -1,0 +1,54 @@
+# `make` alone lists the targets. Everything is installed into .venv, nothing outside it.
+PYTHON ?= python3
+VENV ?= .venv
+PEERS_VENV ?= .venv-peers
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PYTEST_ARGS ?= -n logical
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint types docs bench bench-peers clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: $(VENV)/.installed-sklearn,pandas  ## train, version, pick, load and predict on real data
+	$(BIN)/python docs/examples/quickstart.py
+
+test: $(VENV)/.installed-test  ## the whole test suite, with coverage
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
+
+lint: types  ## ruff, then the types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-lint  ## mypy --strict on the package, mypy and pyright on the public signatures
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/.installed-docs  ## the documentation, into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.installed-bench  ## speed, against pickle and joblib
+	$(BIN)/python tests/bench/run.py
+
+bench-peers: $(PEERS_VENV)/.installed-bench-peers  ## speed, against mlflow, pins and bentoml too
+	$(PEERS_VENV)/bin/python tests/bench/peers.py
+
+clean:  ## what builds and tests leave behind; environments and model-registry/ stay
+	rm -rf build dist docs/_build htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find modelversion tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each set of extras: installed again only when pyproject.toml changes.
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python $(PIP_INSTALL) -e '.[$*]'
+	@touch $@
+
+$(PEERS_VENV)/.installed-%: pyproject.toml | $(PEERS_VENV)/bin/python
+	$(PEERS_VENV)/bin/python $(PIP_INSTALL) -e '.[$*]'
+	@touch $@
+
+$(VENV)/bin/python $(PEERS_VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)

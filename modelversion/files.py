@@ -1,0 +1,161 @@
+"""Read a version's files: size and sha256 first, and always of the very bytes that are used."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap as _mmap
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from modelversion.errors import (
+    ArtifactNotFoundError,
+    DigestMismatchError,
+    FileMissingError,
+    SizeMismatchError,
+)
+from modelversion.records import FileRecord
+from modelversion.storage import KeyAbsent, Store
+
+PIECE = 4 * 2**20
+_IN_PARALLEL = 8 * 2**20
+_REMEMBERED = 4096
+# Mapped files of this process whose bytes were hashed, by what changes when they change.
+_VERIFIED: dict[tuple[int, ...], str] = {}
+
+
+class VersionFiles:
+    """The files that a `version.json` lists, in the folder it stands in."""
+
+    def __init__(self, store: Store, folder: str, files: Iterable[FileRecord], name: str) -> None:
+        self._store = store
+        self._folder = folder
+        self._name = name
+        self._files = {file.path: file for file in files}
+
+    def record(self, path: str) -> FileRecord:
+        """Give a file's record.
+
+        Raises:
+            ArtifactNotFoundError: The version has no such file.
+        """
+        try:
+            return self._files[path]
+        except KeyError:
+            names = ", ".join(sorted(self._files)[:10]) or "none"
+            raise ArtifactNotFoundError(
+                f"{self._name} has no file {path!r}; its files: {names}"
+            ) from None
+
+    def read(self, path: str) -> bytes:
+        """Give a file's verified bytes."""
+        return bytes(self._verified(path))
+
+    def views(self, paths: list[str], *, mmap: bool) -> dict[str, memoryview]:
+        """Give files as flat memory; writable copies, or read-only maps with `mmap`."""
+        get = self._mapped if mmap else self._verified
+        total = sum(self.record(path).size for path in paths)
+        if len(paths) < 2 or total < _IN_PARALLEL:
+            return {path: memoryview(get(path)) for path in paths}
+        with ThreadPoolExecutor(min(len(paths), os.cpu_count() or 2)) as pool:
+            return dict(zip(paths, map(memoryview, pool.map(get, paths)), strict=True))
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Give a file's bytes piece by piece; the last piece comes only if all were right."""
+        record = self.record(path)
+        hasher, size, held = hashlib.sha256(), 0, b""
+        with self._open(record) as file:
+            while piece := file.read(PIECE):
+                hasher.update(piece)
+                size += len(piece)
+                if size > record.size:
+                    break
+                if held:
+                    yield held
+                held = piece
+        self._compare(record, size, hasher.hexdigest())
+        yield held
+
+    def check(self, path: str) -> None:
+        """Raise unless a file's bytes are the committed ones."""
+        for _ in self.pieces(path):
+            pass
+
+    def _open(self, record: FileRecord) -> BinaryIO:
+        try:
+            return self._store.open(f"{self._folder}/{record.path}")
+        except KeyAbsent as e:
+            raise FileMissingError(f"{self._name}: {record.path} is missing") from e
+
+    def _verified(self, path: str) -> bytearray:
+        record = self.record(path)
+        with self._open(record) as file:
+            data, size, digest = _read_hashed(file, record.size)
+        self._compare(record, size, digest)
+        return data
+
+    def _mapped(self, path: str) -> Any:
+        record = self.record(path)
+        key = f"{self._folder}/{record.path}"
+        if self._store.local_path(key) is None or record.size == 0:
+            return self._verified(path)
+        with self._open(record) as file:
+            status = os.fstat(file.fileno())
+            if status.st_size != record.size:
+                self._compare(record, status.st_size, "")
+            mapped = _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_READ)
+        identity = (
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+        if _VERIFIED.get(identity) != record.sha256:
+            self._compare(record, record.size, hashlib.sha256(mapped).hexdigest())
+            _remember(identity, record.sha256)
+        return mapped
+
+    def _compare(self, record: FileRecord, size: int, digest: str) -> None:
+        if size != record.size:
+            raise SizeMismatchError(
+                f"{self._name}: {record.path} has "
+                f"{'more than ' if size > record.size else ''}{min(size, record.size)} bytes, "
+                f"committed were {record.size}; restore it from a backup"
+            )
+        if digest != record.sha256:
+            raise DigestMismatchError(
+                f"{self._name}: {record.path} has the sha256 {digest[:12]}..., committed was "
+                f"{record.sha256[:12]}...; it was changed: restore it from a backup"
+            )
+
+
+def _read_hashed(file: BinaryIO, size: int) -> tuple[bytearray, int, str]:
+    """Read and hash what is there, at most one byte more than expected."""
+    data = bytearray(size)
+    view, hasher, at = memoryview(data), hashlib.sha256(), 0
+    while at < size:
+        count = file.readinto(view[at : at + PIECE])  # type: ignore[attr-defined]
+        if not count:
+            return data, at, ""
+        hasher.update(view[at : at + count])
+        at += count
+    return data, size + len(file.read(1)), hasher.hexdigest()
+
+
+def _remember(identity: tuple[int, ...], digest: str) -> None:
+    while len(_VERIFIED) >= _REMEMBERED:
+        _VERIFIED.pop(next(iter(_VERIFIED)), None)
+    _VERIFIED[identity] = digest
+
+
+def write_files(files: VersionFiles, paths: Iterable[str], target: Path) -> None:
+    """Copy verified files below a folder; none of them replaces what is there."""
+    for path in paths:
+        place = target / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("xb") as out:
+            for piece in files.pieces(path):
+                out.write(piece)

@@ -1,0 +1,63 @@
+"""What a version remembers of the data it was made from.
+
+For now the type, shape and dtypes; a digest is recorded once the data hash is specified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelversion.records import DataRecord
+
+MAX_COLUMNS = 10_000
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+
+
+def is_data(value: Any) -> bool:
+    """Tell whether a value is a table, an array or a tensor: something with a shape."""
+    if isinstance(value, _PLAIN) or isinstance(value, type):
+        return False
+    return _shape(value) not in (None, ())
+
+
+def describe(name: str, value: Any) -> DataRecord:
+    """Record a value by its type and, where it has them, shape and dtypes; it is never consumed."""
+    kind = type(value)
+    return DataRecord(
+        name=name,
+        type=f"{kind.__module__}.{kind.__qualname__}",
+        shape=_shape(value),
+        columns=_columns(value),
+        dtype=_dtype(value),
+    )
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    try:
+        return tuple(int(size) for size in value.shape)
+    except Exception:  # any attribute of a foreign object may raise anything; capture never fails
+        return None
+
+
+def _dtype(value: Any) -> str | None:
+    dtype = getattr(value, "dtype", None)
+    return None if dtype is None or callable(dtype) else str(dtype)
+
+
+def _columns(value: Any) -> dict[str, str]:
+    try:
+        return dict(_pairs(value)[:MAX_COLUMNS])
+    except Exception:  # any attribute of a foreign object may raise anything; capture never fails
+        return {}
+
+
+def _pairs(value: Any) -> list[tuple[str, str]]:
+    schema = getattr(value, "schema", None)
+    if isinstance(schema, Mapping):  # polars
+        return [(str(name), str(dtype)) for name, dtype in schema.items()]
+    if hasattr(schema, "names") and hasattr(schema, "types"):  # pyarrow
+        return [(str(n), str(t)) for n, t in zip(schema.names, schema.types, strict=True)]
+    if hasattr(value, "dtypes") and hasattr(value, "columns"):  # pandas
+        return [(str(n), str(t)) for n, t in zip(value.columns, value.dtypes, strict=True)]
+    return []

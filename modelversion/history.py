@@ -1,0 +1,169 @@
+"""What a model's journal tells of all its versions, as rows for tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from modelversion._json import decode
+from modelversion.journal import Head
+from modelversion.metrics import direction
+from modelversion.records import Json, NoteAdded, TagsChanged, VersionCommitted, to_json
+from modelversion.state import Decisions, Pointer
+from modelversion.versions import Line, fetch, live_numbers
+
+MISSING_PARTS = "left_out"
+
+
+class History:
+    """The summaries of one model's versions, read once and then only as far as they grew.
+
+    Rows stay plain JSON: a table of 100,000 versions makes no record object.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self._read: Head | None = None
+        self._rows: dict[int, Json] = {}
+        self.notes: dict[int, list[Json]] = {}
+        self.decisions = Decisions()
+
+    def refresh(self) -> History:
+        """Read on to the heads of both journals."""
+        head = self.line.facts.head()
+        before = self._read or self.line.facts.start()
+        if head.position > before.position:
+            for entry in self.line.facts.history(before, head):
+                self._apply(entry)
+            self._read = head
+        self.decisions = self.line.decisions.head().state
+        return self
+
+    def _apply(self, entry: Json) -> None:
+        event = entry["event"]
+        kind, number = event.get("kind"), event.get("number")
+        if kind == VersionCommitted.kind and number not in self._rows:
+            if self._read_committed(number):
+                self._rows[number] = {
+                    **event.get("summary", {}),
+                    "actor": entry["actor"]["name"],
+                    "pointer": (event["nonce"], event["size"], event["sha256"]),
+                }
+        elif number in self._rows and kind == TagsChanged.kind:
+            self._retag(number, event)
+        elif number in self._rows and kind == NoteAdded.kind:
+            note = {"text": event["text"], "time": entry["time"], "actor": entry["actor"]["name"]}
+            self.notes.setdefault(number, []).append(note)
+
+    def _read_committed(self, number: int) -> bool:
+        return number in self.line.facts.seen().state.committed
+
+    def _retag(self, number: int, event: Json) -> None:
+        row = self.full(number)
+        tags = {**row.get("tags", {}), **event.get("set", {})}
+        removed = event.get("removed", ())
+        row["tags"] = {name: value for name, value in tags.items() if name not in removed}
+
+    def numbers(self) -> list[int]:
+        """Give the numbers of the versions that exist, lowest first."""
+        live = live_numbers(self.line.facts.seen().state, self.decisions)
+        return sorted(number for number in live if number in self._rows)
+
+    def pointer(self, number: int) -> Pointer:
+        """Give a version's pointer."""
+        nonce, size, sha256 = self._rows[number]["pointer"]
+        return Pointer(number=number, nonce=nonce, size=size, sha256=sha256)
+
+    def full(self, number: int) -> Json:
+        """Give a row; what its summary had to leave out is read from `version.json`."""
+        row = self._rows[number]
+        if MISSING_PARTS in row:
+            record = to_json(fetch(self.line, self.pointer(number)))
+            for part in row.pop(MISSING_PARTS):
+                row[part] = _PARTS.get(part, lambda r, p=part: r.get(p))(record)
+        return row
+
+    def higher_is_better(self, number: int, metric: str) -> bool | None:
+        """Tell the direction of a version's metric, None if neither save nor name say it."""
+        explicit = self.full(number).get("directions", {}).get(metric)
+        return direction(metric) if explicit is None else explicit
+
+    def lookup(self, number: int) -> Callable[[tuple[str, ...]], Any]:
+        """Give what `where` and `order_by` ask a row for."""
+        from modelversion.query import MISSING
+
+        row = self.full(number)
+
+        def value(path: tuple[str, ...]) -> Any:
+            if path[0] in _SPACES:
+                found = _inside(row.get(path[0], {}), path[1:])
+                return MISSING if found is None else decode(found)
+            return self._plain(number, row, path[0])
+
+        return value
+
+    def _plain(self, number: int, row: Json, name: str) -> Any:
+        if name == "number":
+            return number
+        if name in ("alias", "stage"):
+            return self.decisions.held_by(number) if name == "alias" else []
+        if name == "withdrawn":
+            return number in self.decisions.withdrawn
+        return row.get(name)
+
+    def columns(self, numbers: list[int]) -> dict[str, list[Any]]:
+        """Give rows as columns: plain fields, then `metrics.*`, `params.*` and `tags.*`."""
+        rows = [self.full(number) for number in numbers]
+        held: dict[int, list[str]] = {}
+        for alias, pointer in sorted(self.decisions.aliases.items()):
+            held.setdefault(pointer.number, []).append(alias)
+        table: dict[str, list[Any]] = {
+            "number": list(numbers),
+            "created_at": [row["created_at"] for row in rows],
+            "actor": [row["actor"] for row in rows],
+            "type": [row.get("type") for row in rows],
+            "description": [row.get("description") for row in rows],
+            "aliases": [", ".join(held.get(number, ())) for number in numbers],
+            "withdrawn": [number in self.decisions.withdrawn for number in numbers],
+        }
+        for space in _SPACES[:3]:
+            table.update(_spread(space, rows))
+        return table
+
+
+_SPACES = ("metrics", "params", "tags", "data")
+_PARTS: dict[str, Callable[[Json], Any]] = {
+    "metrics": lambda r: {name: m["value"] for name, m in r.get("metrics", {}).items()},
+    "directions": lambda r: {
+        name: m["higher_is_better"]
+        for name, m in r.get("metrics", {}).items()
+        if "higher_is_better" in m
+    },
+    "data": lambda r: {d["name"]: d.get("digest") for d in r.get("data", ())},
+}
+
+
+def _inside(space: Json, path: tuple[str, ...]) -> Any:
+    """Find a value by its flat name first (`a.b`), then by nesting."""
+    flat = ".".join(path)
+    if flat in space:
+        return space[flat]
+    value: Any = space
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _spread(space: str, rows: list[Json]) -> Iterator[tuple[str, list[Any]]]:
+    parts = [row.get(space) or _EMPTY for row in rows]
+    names: dict[str, None] = {}
+    for part in parts:
+        names.update(dict.fromkeys(part))
+    for name in names:
+        values = [part.get(name) for part in parts]
+        if any(type(value) in (dict, list) for value in values):
+            values = [decode(value) for value in values]
+        yield f"{space}.{name}", values
+
+
+_EMPTY: Json = {}

@@ -1,0 +1,173 @@
+"""A registry's place: what makes a folder a registry, and its journals.
+
+Opening does no I/O. Reading an empty place gives an empty registry; the first write makes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from modelversion import _json, layout
+from modelversion.errors import ModelNotFoundError, NotARegistryError
+from modelversion.journal import Clock, Journal
+from modelversion.records import (
+    FORMAT,
+    Actor,
+    ModelCreated,
+    RegistryRecord,
+    check_format,
+    from_json,
+    stored,
+)
+from modelversion.state import MODELS, Fold, Models
+from modelversion.storage import KeyAbsent, KeyTaken, Store, nonce
+
+_HARMLESS = (".gitignore", ".DS_Store", "desktop.ini")
+
+
+class Home:
+    """Where a registry lives, who acts, and which clock tells the time."""
+
+    def __init__(self, store: Store, actor: Actor, clock: Clock) -> None:
+        self.store = store
+        self.actor = actor
+        self.clock = clock
+        self._id: str | None = None
+        self._policies: Journal | None = None
+
+    def now(self) -> str:
+        """Give the clock's time as stored."""
+        return _json.timestamp(self.clock())
+
+    def id(self) -> str | None:
+        """Give the registry's id, None while the place is empty.
+
+        Raises:
+            NotARegistryError: The place holds something else.
+            NewerFormatError: A newer release made it.
+        """
+        if self._id is None:
+            try:
+                self._id = _registry_id(self.store.read(layout.REGISTRY), self.store.url)
+            except KeyAbsent:
+                return None
+        return self._id
+
+    def ensure(self) -> str:
+        """Give the registry's id, making the registry where there is none.
+
+        The loser of a race adopts the winner's id.
+
+        Raises:
+            NotARegistryError: The folder holds something else.
+        """
+        self.check()
+        self.store.prove()
+        if self._id is not None:
+            return self._id
+        record = RegistryRecord(
+            format=FORMAT, id=nonce() + nonce(), created_at=self.now(), actor=self.actor
+        )
+        try:
+            self.store.put_new(layout.REGISTRY, stored(record))
+        except KeyTaken:
+            pass
+        self._id = _registry_id(self.store.read(layout.REGISTRY), self.store.url)
+        return self._id
+
+    def check(self) -> None:
+        """Refuse a place that holds something else, before anything is written to it."""
+        if self.id() is not None:
+            return
+        names = [
+            item.name
+            for item in self.store.list("")
+            if item.name not in _HARMLESS and not item.name.startswith(layout.TEMPORARY)
+        ]
+        # Another process may have made the registry since we looked.
+        if not names or self.id() is not None:
+            return
+        shown = ", ".join(repr(name) for name in names[:3])
+        raise NotARegistryError(
+            f"{self.store.url} is no registry and is not empty (it holds {shown}); "
+            "choose an empty folder, or one that a registry was made in"
+        )
+
+    def journal(self, folder: str, fold: Fold, registry_id: str) -> Journal:
+        """Give a handle on one of the registry's journals."""
+        return Journal(self.store, folder, fold, registry_id=registry_id, clock=self.clock)
+
+    # ---- models
+
+    def policies(self) -> Journal | None:
+        """Give the registry-wide journal, None while the place is empty."""
+        registry_id = self.id()
+        if self._policies is None and registry_id is not None:
+            self._policies = self.journal(layout.POLICIES, MODELS, registry_id)
+        return self._policies
+
+    def models(self) -> dict[str, str]:
+        """Give the models: name -> first spelling, sorted by name."""
+        policies = self.policies()
+        if policies is None:
+            return {}
+        state: Models = policies.head().state
+        return dict(sorted(state.names.items()))
+
+    def spelling(self, name: str) -> str:
+        """Give a model's first spelling where it was read already; this does no I/O."""
+        return self._seen.get(name, name)
+
+    def require_model(self, name: str) -> None:
+        """Raise unless the registry has the model.
+
+        Raises:
+            ModelNotFoundError: There is none; the nearest name is suggested.
+        """
+        if name not in self._seen and name not in self.models():
+            raise ModelNotFoundError(_no_model(name, self._seen, self.store.url))
+
+    def create_model(self, name: str, display: str) -> None:
+        """Add a model where there is none."""
+        self.ensure()
+        policies = self.policies()
+        if policies is None or name in self._seen or name in self.models():
+            return
+        with contextlib.suppress(_Exists):
+            policies.append(lambda state: _create(state, name, display), actor=self.actor)
+
+    @property
+    def _seen(self) -> dict[str, str]:
+        if self._policies is None:
+            return {}
+        names: dict[str, str] = self._policies.seen().state.names
+        return names
+
+
+class _Exists(Exception):  # noqa: N818 - a signal inside this module
+    pass
+
+
+def _create(state: Models, key: str, display: str) -> ModelCreated:
+    if key in state.names:
+        raise _Exists
+    return ModelCreated(model=key, display=display)
+
+
+def _registry_id(data: bytes, url: str) -> str:
+    what = f"{url}/{layout.REGISTRY}"
+    value = _json.loads_strict(data, what)
+    check_format(value, what)
+    if not isinstance(value, dict) or "format" not in value or "id" not in value:
+        raise NotARegistryError(f"{what} is not the one of a registry; choose another folder")
+    return from_json(RegistryRecord, value, what).id
+
+
+def _no_model(name: str, known: dict[str, str], url: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    if near:
+        return f"no model {name!r} in {url}; did you mean {known[near[0]]!r}?"
+    names = ", ".join(list(known.values())[:10]) or "none yet"
+    return f"no model {name!r} in {url}; models: {names}"

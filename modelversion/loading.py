@@ -1,0 +1,125 @@
+"""From an opened version to the live object, and what the reader allows to run."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from modelversion import layout
+from modelversion.errors import (
+    FileMissingError,
+    InvalidPathError,
+    ObjectNotFoundError,
+    WithdrawnWarning,
+)
+from modelversion.files import VersionFiles
+from modelversion.records import VersionRecord
+from modelversion.serializers import Allow, named
+from modelversion.state import Decisions, Pointer
+from modelversion.storage import open_store
+from modelversion.versions import Line, Opened, open_version, parse_version
+
+ALLOW_VARIABLE = "MODELVERSION_ALLOW_PICKLE"
+
+
+def load_object(opened: Opened, name: str, *, mmap: bool, allow: Allow) -> Any:
+    """Rebuild the object of an opened version.
+
+    Raises:
+        ObjectNotFoundError: The version has none.
+        IntegrityError: Its bytes are not the committed ones; nothing was unpickled.
+        UntrustedPickleError: It would run code that `allow` does not cover.
+    """
+    record = opened.record.object
+    if record is None:
+        raise ObjectNotFoundError(f"{name} was committed without an object")
+    return named(record.serializer).load(record, opened.files, mmap=mmap, allow=allow)
+
+
+def load_version(line: Line, version: Pointer, *, mmap: bool, allow: Allow) -> Any:
+    """Load a committed version's object; a withdrawn one warns."""
+    warn_withdrawn(line, version.number)
+    return load_object(
+        open_version(line, version), line.ref(version.number), mmap=mmap, allow=allow
+    )
+
+
+def warn_withdrawn(line: Line, number: int) -> None:
+    """Warn if a version is withdrawn, naming the one to use instead."""
+    state: Decisions = line.decisions.head().state
+    why = state.withdrawn.get(number)
+    if why is not None:
+        instead = f"; use {line.ref(why.use_instead)}" if why.use_instead else ""
+        warnings.warn(
+            f"{line.ref(number)} was withdrawn on {why.time[:10]}: {why.reason}{instead}",
+            WithdrawnWarning,
+            stacklevel=4,
+        )
+
+
+def allowed(given: Allow | None, own: Allow | None, *, remote: bool, registry_id: str) -> Allow:
+    """Settle what pickles may run: the call's word, the registry's, the machine's, the default.
+
+    The default is everything for folders of this machine and its memory, nothing for others.
+    """
+    for word in (given, own):
+        if word is not None:
+            return word if isinstance(word, bool) else _names(word)
+    return not remote or registry_id in os.environ.get(ALLOW_VARIABLE, "").replace(",", " ").split()
+
+
+def _names(word: Collection[str]) -> frozenset[str]:
+    return frozenset((word,) if isinstance(word, str) else word)
+
+
+@attrs.frozen
+class Directory:
+    """A version directory that stands by itself: copied out, or spooled when a save failed.
+
+    Its files are checked against its own `version.json`; no journal vouches for that.
+    """
+
+    path: Path
+    record: VersionRecord = attrs.field(repr=False)
+    _files: VersionFiles = attrs.field(repr=False, alias="files")
+
+    def load(self, *, mmap: bool = False, allow_pickle: Allow = False) -> Any:
+        """Rebuild the object.
+
+        Args:
+            mmap: Map large buffers read-only instead of copying them.
+            allow_pickle: True if you trust who wrote the directory, or a list of exact names.
+
+        Raises:
+            IntegrityError: A file is not what `version.json` lists.
+            UntrustedPickleError: The pickle needs names that are not allowed.
+        """
+        opened = Opened(self.record, self._files)
+        return load_object(opened, str(self.path), mmap=mmap, allow=allow_pickle)
+
+
+def open_directory(path: str | os.PathLike[str]) -> Directory:
+    """Open a version directory that stands by itself, such as `SaveError.spooled_at`.
+
+    Raises:
+        FileMissingError: There is no `version.json`.
+        RecordError: It does not parse.
+    """
+    folder = Path(path)
+    try:
+        data = (folder / layout.VERSION).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise FileMissingError(f"{folder} has no {layout.VERSION}") from e
+    record = parse_version(data, str(folder / layout.VERSION))
+    for file in record.files:
+        if file.path.startswith(("/", "\\")) or ".." in file.path.split("/"):
+            raise InvalidPathError(f"{folder}/{layout.VERSION} lists {file.path!r}, outside it")
+    store = open_store(folder.absolute().parent)
+    return Directory(
+        folder, record, VersionFiles(store, folder.absolute().name, record.files, str(folder))
+    )

@@ -1,0 +1,118 @@
+"""Metrics: their numbers, and which way is better."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from modelversion._json import encode, numpy_scalar
+from modelversion.errors import InvalidNameError, InvalidValueError
+from modelversion.records import MetricRecord
+
+MAX_KEY = 200
+_HIGHER = frozenset(
+    ["acc", "accuracy", "auc", "auroc", "auprc", "roc", "f1", "fbeta", "precision", "recall", "sensitivity", "specificity", "r2", "score", "ap", "map", "ndcg", "mrr", "iou", "dice", "jaccard", "bleu", "rouge", "meteor", "mcc", "kappa", "likelihood", "silhouette", "lift", "gini", "psnr", "ssim", "reward", "throughput"]
+)
+_LOWER = frozenset(
+    ["loss", "err", "error", "errors", "mse", "rmse", "rmsle", "mae", "mape", "smape", "mad", "logloss", "nll", "perplexity", "ppl", "brier", "ece", "fpr", "fnr", "wer", "cer", "fid", "latency", "seconds", "ms", "time", "bytes", "deviance", "regret", "hinge", "divergence", "kl"]
+)
+
+
+@attrs.frozen
+class Metric:
+    """A metric's number with its direction and sample size; `metric` makes one."""
+
+    value: int | float
+    higher_is_better: bool | None = None
+    n: int | None = None
+
+
+def metric(value: Any, *, higher_is_better: bool | None = None, n: int | None = None) -> Metric:
+    """Give a metric its direction and the number of samples that it was measured on.
+
+    Args:
+        value: A number; NaN and infinities are kept.
+        higher_is_better: True or False; None leaves it to the metric's name.
+        n: Number of samples, at least 1.
+
+    Raises:
+        InvalidValueError: The value is no number, or `n` is no positive integer.
+
+    >>> metric(0.89, higher_is_better=True, n=5000)
+    Metric(value=0.89, higher_is_better=True, n=5000)
+    """
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
+        raise InvalidValueError(f"n must be a positive int, found {n!r}")
+    if higher_is_better not in (None, True, False):
+        raise InvalidValueError(
+            f"higher_is_better must be True or False, found {higher_is_better!r}"
+        )
+    return Metric(_number(value, "value"), higher_is_better, n)
+
+
+def check_metrics(metrics: Mapping[str, Any]) -> dict[str, MetricRecord]:
+    """Give metrics as records, or refuse the first that is not one.
+
+    Raises:
+        InvalidNameError: A name is empty, too long or not printable.
+        InvalidValueError: A value is no number.
+    """
+    if not isinstance(metrics, Mapping):
+        raise InvalidValueError(
+            f"metrics must map names to numbers, found {type(metrics).__name__}"
+        )
+    return {check_key(name, "metric"): _record(name, value) for name, value in metrics.items()}
+
+
+def _record(name: str, value: Any) -> MetricRecord:
+    if not isinstance(value, Metric):
+        value = Metric(_number(value, f"metrics[{name!r}]"))
+    return MetricRecord(
+        value=encode(value.value, f"metrics[{name!r}]"),
+        higher_is_better=value.higher_is_better,
+        n=value.n,
+    )
+
+
+def check_key(key: Any, what: str) -> str:
+    """Give the name of a metric or a tag, or refuse it.
+
+    Raises:
+        InvalidNameError: It is no text of 1 to 200 printable characters, or it has backquotes.
+    """
+    if not isinstance(key, str):
+        raise InvalidNameError(f"{what} name must be str, found {type(key).__name__} {key!r}")
+    if not 0 < len(key) <= MAX_KEY or not key.isprintable() or "`" in key or key != key.strip():
+        raise InvalidNameError(
+            f"{what} name {key[:80]!r} must be 1 to {MAX_KEY} printable characters, without "
+            "backquotes or white space at its ends"
+        )
+    return key
+
+
+def _number(value: Any, what: str) -> int | float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    number = numpy_scalar(value)
+    if number is None and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        number = value.item()  # an array or tensor without axes
+    if not isinstance(number, (int, float)) or isinstance(number, bool):
+        raise InvalidValueError(
+            f"{what} must be a number, found {type(value).__name__} {value!r:.60}"
+        )
+    return number
+
+
+def direction(name: str) -> bool | None:
+    """Tell from a metric's name whether higher is better; None if the name does not say.
+
+    >>> direction("val/auc"), direction("log_loss"), direction("depth")
+    (True, False, None)
+    """
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    if words & _LOWER:
+        return False
+    return True if words & _HIGHER else None

@@ -1,0 +1,232 @@
+"""A model: a named line of versions, the aliases that point into it, and its upkeep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from modelversion import upkeep
+from modelversion.errors import (
+    AliasNotFoundError,
+    InvalidInputError,
+    ModelVersionError,
+    NotFoundError,
+    VersionNotFoundError,
+)
+from modelversion.history import History
+from modelversion.records import AliasDeleted, AliasSet
+from modelversion.refs import LATEST, check_alias
+from modelversion.serializers import Allow
+from modelversion.state import Decisions
+from modelversion.table import Versions, best, select
+from modelversion.verification import VerifyReport, verify_line
+from modelversion.version import Version
+from modelversion.versions import Line, resolve
+
+
+class Model:
+    """A model's versions: `churn[3]`, `churn[-1]`, `churn["champion"]`, `churn.latest`."""
+
+    def __init__(self, history: History, allow: Allow | None = None) -> None:
+        self._history = history
+        self._line: Line = history.line
+        self._allow = allow
+
+    @property
+    def name(self) -> str:
+        """The model's name in its first spelling."""
+        return self._line.display
+
+    def __repr__(self) -> str:
+        try:
+            numbers = self._line.live()
+        except ModelVersionError as e:  # a repr never raises
+            return f"<Model {self.name} ({type(e).__name__})>"
+        latest = f", latest {self._line.ref(numbers[-1])}" if numbers else ""
+        plural = "" if len(numbers) == 1 else "s"
+        return f"<Model {self.name}: {len(numbers)} version{plural}{latest}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Model) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, str]:
+        return self._line.registry_id, self._line.name
+
+    # ---- versions
+
+    def __getitem__(self, selector: int | str) -> Version:
+        """Give a version by number, by place from the end, or by alias.
+
+        Raises:
+            VersionNotFoundError: There is no such version, or it was deleted.
+            AliasNotFoundError: There is no such alias.
+        """
+        if isinstance(selector, bool) or not isinstance(selector, (int, str)):
+            raise InvalidInputError(
+                f"{self.name}[...] takes a number or an alias, found {selector!r}"
+            )
+        if isinstance(selector, str):
+            selector = selector.lower()
+        if selector == 0:
+            raise VersionNotFoundError(f"{self.name} has no version 0; numbers begin with 1")
+        return Version(self._history, resolve(self._line, selector), self._allow)
+
+    def __len__(self) -> int:
+        return len(self._line.live())
+
+    def __iter__(self) -> Iterator[Version]:
+        return iter(self.versions())
+
+    def __contains__(self, selector: object) -> bool:
+        if isinstance(selector, Version):
+            return selector._key()[:2] == self._key() and selector.number in self._line.live()
+        if isinstance(selector, bool) or not isinstance(selector, (int, str)):
+            return False
+        try:
+            self[selector]
+        except NotFoundError:
+            return False
+        return True
+
+    def _ipython_key_completions_(self) -> list[Any]:
+        return [*self.aliases, LATEST, *self._line.live()]
+
+    @property
+    def latest(self) -> Version:
+        """The version of the highest number that is not deleted."""
+        return self[LATEST]
+
+    def versions(
+        self,
+        *,
+        where: str | None = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Versions:
+        """Give the versions that meet a condition, oldest first or in an order.
+
+        Args:
+            where: Such as ``metrics.auc > 0.9 and tags.team = 'risk' and params.`opt/lr` < 1``.
+            order_by: Such as `-metrics.auc`; several are separated by commas.
+            limit: How many at most.
+
+        Raises:
+            QueryError: `where` or `order_by` does not parse; the message points at the place.
+        """
+        rows = select([self._history], where=where, order_by=order_by, limit=limit)
+        return Versions(rows, self._allow)
+
+    def best(
+        self, metric: str, *, where: str | None = None, higher_is_better: bool | None = None
+    ) -> Version:
+        """Give the version with the best value of a metric; withdrawn ones and NaN are left out.
+
+        Args:
+            metric: The metric's name.
+            where: Only among these.
+            higher_is_better: The direction, where neither saves nor the name say it.
+
+        Raises:
+            VersionNotFoundError: No version has the metric.
+            InvalidInputError: Nothing says which way is better.
+        """
+        rows = select([self._history], where=where, order_by=None, limit=None)
+        ranked = best(rows, metric, name=self.name, higher=higher_is_better)
+        return Versions(ranked[:1], self._allow)[0]
+
+    # ---- aliases
+
+    @property
+    def aliases(self) -> dict[str, int]:
+        """The aliases: name -> number."""
+        held = self._line.decisions.head().state.aliases
+        return {alias: held[alias].number for alias in sorted(held)}
+
+    def set_alias(self, alias: str, version: int | str | Version) -> None:
+        """Let an alias name a version, whatever it named before.
+
+        Args:
+            alias: The alias; case is ignored.
+            version: A number, another alias, or a version of this model.
+
+        Raises:
+            InvalidNameError: The alias is no name, or reads as a version.
+            VersionNotFoundError: There is no such version, or it was deleted.
+        """
+        name = check_alias(alias)
+        selector = version.number if isinstance(version, Version) else version
+        if isinstance(version, Version) and version not in self:
+            raise VersionNotFoundError(f"{version.ref} is no version of {self.name}")
+        held = self[selector]._pointer
+        event = AliasSet(
+            alias=name,
+            number=held.number,
+            nonce=held.nonce,
+            size=held.size,
+            sha256=held.sha256,
+        )
+
+        def decide(state: Decisions) -> AliasSet:
+            if held.number in state.deleted:
+                raise VersionNotFoundError(f"{self._line.ref(held.number)} was deleted")
+            return event
+
+        self._line.decisions.append(decide, actor=self._line.home.actor)
+
+    def delete_alias(self, alias: str) -> None:
+        """Delete an alias; the version stays.
+
+        Raises:
+            AliasNotFoundError: There is no such alias.
+        """
+        name = check_alias(alias)
+
+        def decide(state: Decisions) -> AliasDeleted:
+            if name not in state.aliases:
+                known = ", ".join(sorted(state.aliases)) or "none"
+                raise AliasNotFoundError(f"{self.name} has no alias {alias!r}; aliases: {known}")
+            return AliasDeleted(alias=name)
+
+        self._line.decisions.append(decide, actor=self._line.home.actor)
+
+    # ---- upkeep
+
+    def verify(self) -> VerifyReport:
+        """Check both journals and every file of every version."""
+        return verify_line(self._line)
+
+    def prune(
+        self,
+        *,
+        keep: int,
+        keep_best: tuple[str, int] | None = None,
+        dry_run: bool = False,
+    ) -> upkeep.PruneReport:
+        """Delete old versions, but never one that an alias holds.
+
+        Args:
+            keep: How many of the newest to keep.
+            keep_best: A metric and how many of its best to keep besides.
+            dry_run: Only tell what would be deleted.
+
+        Raises:
+            InvalidInputError: A count is negative, or the metric has no direction.
+        """
+        if not isinstance(keep, int) or isinstance(keep, bool) or keep < 0:
+            raise InvalidInputError(f"keep must be a number of versions, found {keep!r}")
+        top: list[int] = []
+        if keep_best is not None:
+            metric, count = keep_best
+            rows = select([self._history], where=None, order_by=None, limit=None)
+            ranked = best(rows, metric, name=self.name, higher=None)
+            top = [number for _, number in ranked[:count]]
+        reason = f"prune(keep={keep}, keep_best={keep_best})"
+        return upkeep.prune(self._history, keep=keep, best=top, dry_run=dry_run, reason=reason)
+
+    def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
+        """Clear what crashed saves of this model left; see `Registry.gc`."""
+        return upkeep.gc(self._line.home, [self._line], older_than=older_than, dry_run=dry_run)

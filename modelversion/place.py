@@ -1,0 +1,66 @@
+"""Where the default registry is: an environment variable, a setting, a folder above, or here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelversion.errors import InvalidInputError
+from modelversion.layout import REGISTRY
+
+VARIABLE = "MODELVERSION_REGISTRY"
+FOLDER = "model-registry"
+
+
+def default_url(start: Path | None = None) -> str:
+    """Give the place of the default registry.
+
+    The first of: `$MODELVERSION_REGISTRY`; `registry` under `[tool.modelversion]` of the
+    nearest pyproject.toml that has it, relative to that file; the nearest `model-registry/`
+    above that is a registry; `model-registry` in the current folder.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return named
+    here = (start or Path.cwd()).resolve()
+    for folder in _upwards(here):
+        configured = _configured(folder / "pyproject.toml")
+        if configured is not None:
+            return configured
+        if (folder / FOLDER / REGISTRY).is_file():
+            return str(folder / FOLDER)
+    return str(here / FOLDER)
+
+
+def _upwards(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from folder.parents
+
+
+def _configured(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    import tomllib
+
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
+        return None  # a project file that is being edited is not ours to complain about
+    url = settings.get("tool", {}).get("modelversion", {}).get("registry")
+    if url is None:
+        return None
+    if not isinstance(url, str) or not url:
+        raise InvalidInputError(
+            f"{file}: [tool.modelversion] registry must be a path or URL, found {url!r}"
+        )
+    return url if "://" in url or "::" in url else str(file.parent / Path(url).expanduser())
+
+
+def announce(root: str) -> None:
+    """Say once where a default registry was made, and keep it out of git."""
+    ignore = Path(root) / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    sys.stderr.write(f"modelversion: a new registry was made in {root}\n")

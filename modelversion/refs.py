@@ -1,0 +1,107 @@
+"""References: `churn:3`, `churn@production`, and the names inside them.
+
+Pure: text in, values out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+
+from modelversion.errors import InvalidNameError, InvalidReferenceError
+
+LATEST = "latest"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_WINDOWS = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))]
+)
+_FORMS = "churn, churn:3, churn:latest or churn@champion"
+
+
+@attrs.frozen
+class Ref:
+    """A parsed reference: a model, and a number or the name of a stage or alias (or neither)."""
+
+    model: str
+    selector: int | str | None = None
+
+    def __str__(self) -> str:
+        if self.selector is None:
+            return self.model
+        mark = ":" if isinstance(self.selector, int) or self.selector == LATEST else "@"
+        return f"{self.model}{mark}{self.selector}"
+
+
+def check_name(name: Any, what: str) -> str:
+    """Give a valid name in lower case, as it is compared and stored.
+
+    Args:
+        name: The name as written: `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`, no `..`, no trailing dot,
+            not a device name of Windows.
+        what: What it names, as errors print it, such as `model`.
+
+    Raises:
+        InvalidNameError: The name is not one; the message says which rule.
+    """
+    if not isinstance(name, str):
+        raise InvalidNameError(f"{what} name must be str, found {type(name).__name__} {name!r}")
+    problem = _problem(name)
+    if problem:
+        raise InvalidNameError(f"{what} name {name[:80]!r} {problem}")
+    return name.lower()
+
+
+def _problem(name: str) -> str | None:
+    if not _NAME.fullmatch(name):
+        return "must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit"
+    if ".." in name or name.endswith("."):
+        return "must not contain '..' or end with '.'"
+    if name.lower().split(".")[0] in _WINDOWS:
+        return "is a device name on Windows"
+    return None
+
+
+def check_alias(name: Any) -> str:
+    """Give a valid alias in lower case; `latest` and numbers mean something else already."""
+    alias = check_name(name, "alias")
+    if alias == LATEST or re.fullmatch(r"v?\d+", alias):
+        raise InvalidNameError(f"alias name {name!r} is taken: it reads as a version")
+    return alias
+
+
+def parse(text: Any) -> Ref:
+    """Read a reference in any of its forms.
+
+    `churn`, `churn:3`, `churn:v3`, `churn:latest`, `churn@champion`, and the same behind
+    `models:/`, where `models:/churn/3` and `models:/churn/champion` are read too.
+
+    Raises:
+        InvalidReferenceError: The text is none of these.
+    """
+    if not isinstance(text, str):
+        raise InvalidReferenceError(f"a reference is text such as {_FORMS}; found {text!r}")
+    body = text.removeprefix("models:/")
+    mark = _MARKS.search(body) if body is text else _MLFLOW_MARKS.search(body)
+    name, selector = (body, None) if mark is None else (body[: mark.start()], body[mark.end() :])
+    try:
+        model = check_name(name, "model")
+        if mark is None or selector is None:
+            return Ref(model)
+        return Ref(model, _selector(selector, at=mark.group() == "@"))
+    except InvalidNameError as e:
+        raise InvalidReferenceError(f"reference {text[:100]!r}: {e}; write {_FORMS}") from e
+
+
+_MARKS = re.compile(r"[:@]")
+_MLFLOW_MARKS = re.compile(r"[:@/]")
+
+
+def _selector(text: str, *, at: bool) -> int | str:
+    number = re.fullmatch(r"[vV]?(\d{1,12})", text, re.ASCII)
+    if number and not at:
+        return int(number[1])
+    if text.lower() == LATEST:
+        return LATEST
+    return check_name(text, "alias or stage")

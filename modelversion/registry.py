@@ -1,0 +1,268 @@
+"""A registry: a place on a filesystem that holds models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from modelversion import place, upkeep
+from modelversion.environment import find_actor
+from modelversion.errors import ModelNotFoundError, ModelVersionError
+from modelversion.history import History
+from modelversion.home import Home
+from modelversion.model import Model
+from modelversion.refs import check_name, parse
+from modelversion.saving import save
+from modelversion.serializers import Allow
+from modelversion.snapshot import NOTHING, Notes, check_notes
+from modelversion.storage import Store, open_store
+from modelversion.table import Versions, select
+from modelversion.verification import VerifyReport, verify_registry
+from modelversion.version import Version
+from modelversion.versions import Line, resolve
+
+
+def utc_now() -> datetime:
+    """Give the time in UTC."""
+    return datetime.now(UTC)
+
+
+class Registry:
+    """A place that holds models; opening it does no I/O.
+
+    Reading an empty place gives an empty registry, and the first write makes it.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        actor: str | None = None,
+        allow_pickle: Allow | None = None,
+        writers: str = "many",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Open a registry.
+
+        Args:
+            url: A folder, any fsspec URL or a UPath. Without one: `$MODELVERSION_REGISTRY`,
+                `[tool.modelversion] registry` of a pyproject.toml above, an existing
+                `model-registry/` above, else `./model-registry`.
+            storage_options: Passed to the filesystem.
+            actor: Who acts; else `$MODELVERSION_ACTOR`, the CI's actor, or user@host.
+            allow_pickle: What loading may run: True (default for local folders and memory),
+                False (default elsewhere), or a list of exact names as `"module:name"`.
+            writers: `"single"` if no two processes ever write at once; it allows filesystems
+                that cannot create a file exactly once.
+            clock: Gives the time; it orders nothing.
+
+        Raises:
+            InvalidInputError: An argument is none of these.
+        """
+        self._default = url is None
+        target = place.default_url() if url is None else url
+        self._store: Store = open_store(target, storage_options=storage_options, writers=writers)
+        self._home = Home(self._store, find_actor(actor), clock)
+        self._allow = allow_pickle
+        self._histories: dict[str, History] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = (self._store, self._home.actor, self._home.clock, self._allow)
+        return _reopen, (type(self), *state)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._store.url
+
+    @property
+    def id(self) -> str | None:
+        """The id that its first write gave it, None while the place is empty."""
+        return self._home.id()
+
+    def __repr__(self) -> str:
+        try:
+            count = len(self._home.models())
+        except ModelVersionError as e:  # a repr never raises
+            return f"<Registry {self.url} ({type(e).__name__})>"
+        return f"<Registry {self.url}: {count} model{'' if count == 1 else 's'}>"
+
+    # ---- models
+
+    def __getitem__(self, name: str) -> Model:
+        """Give a model.
+
+        Raises:
+            ModelNotFoundError: There is none of that name; the nearest is suggested.
+        """
+        key = check_name(name, "model")
+        self._home.require_model(key)
+        return Model(self._history(key), self._allow)
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            return isinstance(name, str) and check_name(name, "model") in self._home.models()
+        except ModelVersionError:
+            return False
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._home.models().values())
+
+    def __len__(self) -> int:
+        return len(self._home.models())
+
+    def models(self) -> list[Model]:
+        """Give every model, sorted by name."""
+        return [Model(self._history(name), self._allow) for name in self._home.models()]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
+
+    def _history(self, name: str) -> History:
+        """Give the one history of a model that this handle keeps."""
+        known = self._histories.get(name)
+        if known is None:
+            registry_id = self._home.id()
+            if registry_id is None:
+                raise ModelNotFoundError(f"no model {name!r}: {self.url} is empty")
+            known = self._histories.setdefault(name, History(Line(self._home, name, registry_id)))
+        return known
+
+    def _all(self) -> list[History]:
+        return [self._history(name) for name in self._home.models()]
+
+    # ---- saving
+
+    def save(
+        self,
+        name: str,
+        value: Any = NOTHING,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        artifacts: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        parents: Iterable[str | Version] = (),
+        verify: str | None = None,
+        new: bool = False,
+    ) -> Version:
+        """Save an object and what belongs to it as the next version of a model.
+
+        Args:
+            name: The model's name; it is made if there is none.
+            value: The object. Without one, a version without an object is saved.
+            params: Text, numbers, bools, None, times, bytes, and lists, tuples and dicts.
+            metrics: Numbers, or `modelversion.metric` for a direction and a sample size.
+            data: Name -> frame, array or tensor it was made from; type, shape and dtypes are
+                kept, never the data.
+            artifacts: Path in the version -> bytes, text, or a `pathlib.Path` of a file or folder.
+            tags: Name -> text, number, bool or None; tags can be changed later.
+            description: What it is.
+            parents: References or versions that it was made from.
+            verify: `"load"` loads the object in a fresh process before it is committed.
+            new: Make a version even if the latest has the same content.
+
+        Returns:
+            The version: the new one, or the latest where the content is the same.
+
+        Raises:
+            InvalidInputError: Something cannot be stored; nothing was written.
+            UnpicklableError: A part of the object cannot be pickled; nothing was committed.
+            SaveError: The commit failed; the object is in `.value`, its bytes in `.spooled_at`.
+        """
+        notes = check_notes(
+            params=params,
+            metrics=metrics,
+            data=data,
+            tags=tags,
+            description=description,
+            parents=[self._parent(parent) for parent in parents],
+        )
+        return self._commit(name, notes, value, artifacts=artifacts, verify=verify, new=new)
+
+    def _parent(self, parent: str | Version) -> str:
+        return parent.ref if isinstance(parent, Version) else self.get(parent).ref
+
+    def _commit(self, name: str, notes: Notes, value: Any, **how: Any) -> Version:
+        key = check_name(name, "model")
+        self._prepare()
+        history = self._history(key)
+        pointer = save(history.line, notes, display=name, value=value, **how)
+        return Version(history, pointer, self._allow)
+
+    def _prepare(self) -> None:
+        """Show that the place can be written, and make the registry where there is none."""
+        made = self._home.id() is None
+        self._home.ensure()
+        if made and self._default:
+            place.announce(self.url)
+
+    # ---- reading
+
+    def get(self, reference: str) -> Version:
+        """Give the version that a reference names.
+
+        Args:
+            reference: `churn` (the latest), `churn:3`, `churn:latest`, `churn@champion`, also
+                behind `models:/`.
+
+        Raises:
+            InvalidReferenceError: It does not parse.
+            NotFoundError: There is no such model, version or alias.
+        """
+        ref = parse(reference)
+        key = ref.model.lower()
+        history = self._history(key)
+        if history.line.facts.head().position == 0:
+            self._home.require_model(key)
+        return Version(history, resolve(history.line, ref.selector), self._allow)
+
+    def load(self, reference: str, *, mmap: bool = False, allow_pickle: Allow | None = None) -> Any:
+        """Load the object that a reference names; see `get` and `Version.load`."""
+        return self.get(reference).load(mmap=mmap, allow_pickle=allow_pickle)
+
+    def search(
+        self,
+        *,
+        where: str | None = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Versions:
+        """Give the versions of all models that meet a condition; see `Model.versions`."""
+        rows = select(self._all(), where=where, order_by=order_by, limit=limit)
+        return Versions(rows, self._allow)
+
+    # ---- upkeep
+
+    def verify(self) -> VerifyReport:
+        """Check every digest, every chain, and that every number is explained."""
+        return verify_registry(self._home, [history.line for history in self._all()])
+
+    def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
+        """Clear what crashes left: claims without a commit, bytes of deleted versions, temporaries.
+
+        Args:
+            older_than: Leave what is younger; a save that is slower than this claims another
+                number.
+            dry_run: Only tell what would be done.
+        """
+        lines = [history.line for history in self._all()]
+        return upkeep.gc(self._home, lines, older_than=older_than, dry_run=dry_run)
+
+    def usage(self) -> upkeep.Usage:
+        """Count versions and bytes of each model."""
+        return upkeep.usage(self._all())
+
+
+def _reopen(cls: type[Registry], store: Store, actor: Any, clock: Any, allow: Any) -> Registry:
+    registry = cls(".", actor=actor.name, allow_pickle=allow, clock=clock)
+    registry._store = store
+    registry._home = Home(store, actor, clock)
+    registry._default = False
+    return registry

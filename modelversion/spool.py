@@ -1,0 +1,198 @@
+"""Bytes on their way in: frozen, hashed while they are written, kept until the commit.
+
+What is added is copied once, piece by piece, and each piece is hashed and written from the
+copy: a thread that goes on changing an array cannot make a file that its digest does not fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from modelversion.storage import Blob
+
+PIECE = 4 * 2**20
+IN_MEMORY = 4 * 2**20
+_SYNC_EVERY = 64 * 2**20
+
+
+class Spool:
+    """Collects the files of one version before it has a number.
+
+    Small files wait in memory, large ones in `folder` on the registry's filesystem, already
+    synced, where the commit links them in. Where storage gives no folder, all wait in memory.
+    """
+
+    def __init__(self, make_folder: Callable[[], Path | None]) -> None:
+        self._make_folder = make_folder
+        self._folder: Path | None = None
+        self._count = 0
+        self.blobs: list[Blob] = []
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was spooled; linked files stay where they were linked."""
+        if self._folder is None:
+            return
+        for blob in self.blobs:
+            if isinstance(blob.content, Path):
+                blob.content.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for left in self._folder.iterdir():
+                left.unlink()
+            self._folder.rmdir()
+
+    def add(self, path: str, data: bytes) -> Blob:
+        """Add a file of bytes that do not change any more."""
+        blob = Blob(path, len(data), hashlib.sha256(data).hexdigest(), data)
+        self.blobs.append(blob)
+        return blob
+
+    def add_file(self, path: str, source: Path) -> Blob:
+        """Add a copy of a file."""
+        with source.open("rb") as file, self.writer(path) as writer:
+            while piece := file.read(PIECE):
+                writer.write(piece)
+        return self.blobs[-1]
+
+    def add_views(self, views: Iterable[tuple[str, memoryview]]) -> list[Blob]:
+        """Add large buffers without a copy in memory, hashed and written in parallel.
+
+        Args:
+            views: Paths and flat views of bytes.
+        """
+        items = list(views)
+        targets = [self._file() for _ in items]
+        if not targets or targets[0] is None:
+            return [self.add(path, bytes(view)) for path, view in items]
+        with ThreadPoolExecutor(min(len(items), 2)) as writers, _pool(len(items)) as hashers:
+            blobs = list(
+                writers.map(
+                    lambda item, target: _spool_view(item[0], item[1], target, hashers),
+                    items,
+                    targets,
+                )
+            )
+        self.blobs.extend(blobs)
+        return blobs
+
+    def writer(self, path: str) -> Writer:
+        """Open a file to be written in pieces; it joins the spool when closed."""
+        return Writer(self, path)
+
+    def _file(self) -> Path | None:
+        if self._count == 0:
+            self._folder = self._make_folder()
+        self._count += 1
+        if self._folder is None:
+            return None
+        return self._folder / str(self._count)
+
+
+def _pool(items: int) -> ThreadPoolExecutor:
+    # One more thread than buffers in flight: it syncs the file that is being written.
+    return ThreadPoolExecutor(2 * min(items, 2))
+
+
+def _spool_view(path: str, view: memoryview, target: Path | None, pool: ThreadPoolExecutor) -> Blob:
+    assert target is not None
+    hasher = hashlib.sha256()
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+    try:
+        _pump(descriptor, hasher, view, pool)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return Blob(path, view.nbytes, hasher.hexdigest(), target)
+
+
+def _pump(descriptor: int, hasher: Any, view: memoryview, pool: ThreadPoolExecutor) -> None:
+    """Write and hash piece by piece, and sync along the way while the hasher is busy."""
+    hashed: Future[None] | None = None
+    synced: Future[None] | None = None
+    for i, piece in enumerate(_pieces(view)):
+        if hashed is not None:
+            hashed.result()
+        hashed = pool.submit(hasher.update, piece)
+        _write_all(descriptor, piece)
+        if (i + 1) * PIECE % _SYNC_EVERY == 0 and (synced is None or synced.done()):
+            synced = pool.submit(os.fsync, descriptor)
+    for pending in (hashed, synced):
+        if pending is not None:
+            pending.result()
+
+
+def _pieces(view: memoryview) -> Iterator[bytes]:
+    return (bytes(view[i : i + PIECE]) for i in range(0, view.nbytes, PIECE))
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class Writer(io.RawIOBase):
+    """A file being spooled: in memory while it is small, then in the spool's folder."""
+
+    def __init__(self, spool: Spool, path: str) -> None:
+        self._spool = spool
+        self._path = path
+        self._hasher = hashlib.sha256()
+        self._size = 0
+        self._memory: list[bytes] = []
+        self._target: Path | None = None
+        self._descriptor = -1
+
+    def writable(self) -> bool:
+        """Say that bytes can be written."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Add bytes, as any binary file takes them."""
+        piece = bytes(data)
+        self._hasher.update(piece)
+        self._size += len(piece)
+        if self._descriptor >= 0:
+            _write_all(self._descriptor, piece)
+        else:
+            self._memory.append(piece)
+            if self._size > IN_MEMORY:
+                self._roll()
+        return len(piece)
+
+    def _roll(self) -> None:
+        self._target = self._spool._file()
+        if self._target is not None:
+            self._descriptor = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+            for piece in self._memory:
+                _write_all(self._descriptor, piece)
+            self._memory = []
+
+    def close(self) -> None:
+        """Finish the file and add it to the spool."""
+        if self.closed:
+            return
+        super().close()
+        content: bytes | Path = b"".join(self._memory)
+        if self._descriptor >= 0 and self._target is not None:
+            try:
+                os.fsync(self._descriptor)
+            finally:
+                os.close(self._descriptor)
+            content = self._target
+        self._spool.blobs.append(Blob(self._path, self._size, self._hasher.hexdigest(), content))

@@ -1,0 +1,352 @@
+"""What a journal says: entries folded to state, without I/O.
+
+The fold is total. An event whose precondition fails, or whose fields are not what the format
+says, is void: it changes nothing and is counted. An event of an unknown kind that must be
+understood stops reading. States are records: a merge keeps the state after its last entry.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import attrs
+
+from modelversion.errors import RecordError, UnknownEventError
+from modelversion.records import (
+    AliasDeleted,
+    AliasSet,
+    Entry,
+    Json,
+    ModelCreated,
+    NoteAdded,
+    TagsChanged,
+    VersionAbandoned,
+    VersionCommitted,
+    VersionDeleted,
+    VersionRepeated,
+    VersionRestored,
+    VersionWithdrawn,
+    from_json,
+)
+
+S = TypeVar("S")
+MAX_RUNS = 256
+
+
+@attrs.frozen
+class Ranges:
+    """A set of positive numbers, kept as (first, last) pairs in rising order."""
+
+    pairs: tuple[tuple[int, int], ...] = ()
+
+    def __contains__(self, number: int) -> bool:
+        i = bisect_right(self.pairs, number, key=_first) - 1
+        return i >= 0 and number <= self.pairs[i][1]
+
+    def __iter__(self) -> Iterator[int]:
+        return (number for first, last in self.pairs for number in range(first, last + 1))
+
+    def __reversed__(self) -> Iterator[int]:
+        return (n for first, last in reversed(self.pairs) for n in range(last, first - 1, -1))
+
+    def __len__(self) -> int:
+        return sum(last - first + 1 for first, last in self.pairs)
+
+    @property
+    def last(self) -> int:
+        """The highest number, 0 if there is none."""
+        return self.pairs[-1][1] if self.pairs else 0
+
+    def add(self, number: int) -> Ranges:
+        """Give the set with one more number."""
+        if number in self:
+            return self
+        i = bisect_right(self.pairs, number, key=_first)
+        first = last = number
+        before, after = self.pairs[:i], self.pairs[i:]
+        if before and before[-1][1] == number - 1:
+            first, before = before[-1][0], before[:-1]
+        if after and after[0][0] == number + 1:
+            last, after = after[0][1], after[1:]
+        return Ranges((*before, (first, last), *after))
+
+
+def _first(pair: tuple[int, int]) -> int:
+    return pair[0]
+
+
+@attrs.frozen(kw_only=True)
+class Pointer:
+    """A committed version as a journal binds it: what `version.json` must be."""
+
+    number: int
+    nonce: str
+    size: int
+    sha256: str
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """The state of a model's journal of facts.
+
+    `content` is the content digest of the highest committed version, `newest` its pointer.
+    `runs` are (number, position, length): commits of consecutive numbers at consecutive
+    positions, the last `MAX_RUNS` of them, which find the entry of a number in one request.
+    """
+
+    committed: Ranges = Ranges()
+    abandoned: Ranges = Ranges()
+    newest: Pointer | None = None
+    content: str = ""
+    runs: tuple[tuple[int, int, int], ...] = ()
+    void: int = 0
+
+    def position_of(self, number: int) -> int | None:
+        """Give the position of a number's commit, None if it is not among the kept runs."""
+        for first, position, length in reversed(self.runs):
+            if first <= number < first + length:
+                return position + number - first
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class Withdrawal:
+    """Why and when a version was withdrawn, and which to use instead."""
+
+    reason: str
+    time: str
+    use_instead: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Decisions:
+    """The state of a model's journal of decisions."""
+
+    aliases: dict[str, Pointer] = attrs.field(factory=dict)
+    withdrawn: dict[int, Withdrawal] = attrs.field(factory=dict)
+    deleted: Ranges = Ranges()
+    void: int = 0
+
+    def held_by(self, number: int) -> list[str]:
+        """Name the aliases that hold a version."""
+        return sorted(alias for alias, held in self.aliases.items() if held.number == number)
+
+
+@attrs.frozen(kw_only=True)
+class Models:
+    """The state of the registry's own journal: model name in lower case -> first spelling."""
+
+    names: dict[str, str] = attrs.field(factory=dict)
+    void: int = 0
+
+
+# ---- folding -----------------------------------------------------------------------------------
+
+Rule = Callable[[Any, Any, Entry], Any]
+
+
+@attrs.frozen
+class Fold:
+    """How one kind of journal is read: its first state, and a rule for each event."""
+
+    initial: Any
+    rules: dict[str, tuple[type, Rule]]
+    to_json: Callable[[Any], Json]
+    from_json: Callable[[Json], Any]
+
+    def step(self, state: Any, entry: Entry) -> Any:
+        """Give the state after one more entry.
+
+        Raises:
+            UnknownEventError: The event must be understood and this release does not know it.
+        """
+        kind = entry.event.get("kind")
+        known = self.rules.get(kind) if isinstance(kind, str) else None
+        if known is None:
+            return self._unknown(state, entry, kind)
+        cls, rule = known
+        try:
+            event = from_json(cls, _fields(entry.event), f"event at {entry.position}")
+        except RecordError:
+            return _void(state)
+        after = rule(state, event, entry)
+        return _void(state) if after is None else after
+
+    def _unknown(self, state: Any, entry: Entry, kind: Any) -> Any:
+        if entry.event.get("must_understand") is not False:
+            raise UnknownEventError(
+                f"the journal's entry {entry.position} is a {kind!r}, which this modelversion "
+                "does not know and must understand; install a newer release"
+            )
+        return state
+
+
+def _fields(event: Json) -> Json:
+    return {k: v for k, v in event.items() if k not in ("kind", "must_understand")}
+
+
+def _void(state: Any) -> Any:
+    return attrs.evolve(state, void=state.void + 1)
+
+
+def _committed(state: Facts, event: VersionCommitted, entry: Entry) -> Facts | None:
+    number = event.number
+    if number < 1 or number in state.committed or number in state.abandoned:
+        return None
+    newest, content = state.newest, state.content
+    if newest is None or number > newest.number:
+        newest = pointer(event)
+        content = event.content
+    return attrs.evolve(
+        state,
+        committed=state.committed.add(number),
+        newest=newest,
+        content=content,
+        runs=_extend(state.runs, number, entry.position),
+    )
+
+
+def pointer(event: VersionCommitted | AliasSet) -> Pointer:
+    """Give the pointer that an event holds."""
+    return Pointer(number=event.number, nonce=event.nonce, size=event.size, sha256=event.sha256)
+
+
+def _extend(
+    runs: tuple[tuple[int, int, int], ...], number: int, position: int
+) -> tuple[tuple[int, int, int], ...]:
+    if runs:
+        first, start, length = runs[-1]
+        if (number, position) == (first + length, start + length):
+            return (*runs[:-1], (first, start, length + 1))
+    return (*runs, (number, position, 1))[-MAX_RUNS:]
+
+
+def _abandoned(state: Facts, event: VersionAbandoned, entry: Entry) -> Facts | None:
+    if event.number < 1 or event.number in state.committed or event.number in state.abandoned:
+        return None
+    return attrs.evolve(state, abandoned=state.abandoned.add(event.number))
+
+
+def _about_committed(state: Facts, event: Any, entry: Entry) -> Facts | None:
+    return state if event.number in state.committed else None
+
+
+def _alias_set(state: Decisions, event: AliasSet, entry: Entry) -> Decisions | None:
+    if event.number in state.deleted:
+        return None
+    return attrs.evolve(state, aliases={**state.aliases, event.alias: pointer(event)})
+
+
+def _alias_deleted(state: Decisions, event: AliasDeleted, entry: Entry) -> Decisions | None:
+    if event.alias not in state.aliases:
+        return None
+    kept = {alias: held for alias, held in state.aliases.items() if alias != event.alias}
+    return attrs.evolve(state, aliases=kept)
+
+
+def _withdrawn(state: Decisions, event: VersionWithdrawn, entry: Entry) -> Decisions | None:
+    if event.number in state.deleted or event.number in state.withdrawn:
+        return None
+    why = Withdrawal(reason=event.reason, time=entry.time, use_instead=event.use_instead)
+    return attrs.evolve(state, withdrawn={**state.withdrawn, event.number: why})
+
+
+def _restored(state: Decisions, event: VersionRestored, entry: Entry) -> Decisions | None:
+    if event.number not in state.withdrawn:
+        return None
+    kept = {number: why for number, why in state.withdrawn.items() if number != event.number}
+    return attrs.evolve(state, withdrawn=kept)
+
+
+def _deleted(state: Decisions, event: VersionDeleted, entry: Entry) -> Decisions | None:
+    if event.number in state.deleted or state.held_by(event.number):
+        return None
+    kept = {number: why for number, why in state.withdrawn.items() if number != event.number}
+    return attrs.evolve(state, deleted=state.deleted.add(event.number), withdrawn=kept)
+
+
+def _model_created(state: Models, event: ModelCreated, entry: Entry) -> Models | None:
+    if event.model in state.names or event.display.lower() != event.model:
+        return None
+    return attrs.evolve(state, names={**state.names, event.model: event.display})
+
+
+# ---- the three journals of this format -----------------------------------------------------------
+
+
+def _facts_json(state: Facts) -> Json:
+    return {
+        "abandoned": state.abandoned.pairs,
+        "committed": state.committed.pairs,
+        "content": state.content,
+        "newest": None if state.newest is None else attrs.asdict(state.newest),
+        "runs": state.runs,
+        "void": state.void,
+    }
+
+
+def _facts_from(value: Json) -> Facts:
+    return Facts(
+        committed=_ranges(value["committed"]),
+        abandoned=_ranges(value["abandoned"]),
+        newest=None if value["newest"] is None else Pointer(**value["newest"]),
+        content=value["content"],
+        runs=tuple((a, b, c) for a, b, c in value["runs"]),
+        void=value["void"],
+    )
+
+
+def _ranges(pairs: Any) -> Ranges:
+    return Ranges(tuple((first, last) for first, last in pairs))
+
+
+def _decisions_json(state: Decisions) -> Json:
+    return {
+        "aliases": {alias: attrs.asdict(held) for alias, held in state.aliases.items()},
+        "deleted": state.deleted.pairs,
+        "void": state.void,
+        "withdrawn": {str(n): attrs.asdict(why) for n, why in state.withdrawn.items()},
+    }
+
+
+def _decisions_from(value: Json) -> Decisions:
+    return Decisions(
+        aliases={alias: Pointer(**held) for alias, held in value["aliases"].items()},
+        deleted=_ranges(value["deleted"]),
+        void=value["void"],
+        withdrawn={int(n): Withdrawal(**why) for n, why in value["withdrawn"].items()},
+    )
+
+
+FACTS = Fold(
+    Facts(),
+    {
+        VersionCommitted.kind: (VersionCommitted, _committed),
+        VersionAbandoned.kind: (VersionAbandoned, _abandoned),
+        VersionRepeated.kind: (VersionRepeated, _about_committed),
+        TagsChanged.kind: (TagsChanged, _about_committed),
+        NoteAdded.kind: (NoteAdded, _about_committed),
+    },
+    _facts_json,
+    _facts_from,
+)
+DECISIONS = Fold(
+    Decisions(),
+    {
+        AliasSet.kind: (AliasSet, _alias_set),
+        AliasDeleted.kind: (AliasDeleted, _alias_deleted),
+        VersionWithdrawn.kind: (VersionWithdrawn, _withdrawn),
+        VersionRestored.kind: (VersionRestored, _restored),
+        VersionDeleted.kind: (VersionDeleted, _deleted),
+    },
+    _decisions_json,
+    _decisions_from,
+)
+MODELS = Fold(
+    Models(),
+    {ModelCreated.kind: (ModelCreated, _model_created)},
+    lambda state: {"names": state.names, "void": state.void},
+    lambda value: Models(names=value["names"], void=value["void"]),
+)

@@ -1,0 +1,185 @@
+"""Storage: read, create-once, put and list, on one adapter per filesystem class.
+
+Nothing here knows what a model is. A key is a relative POSIX path. Adapters are judged by the
+class of the filesystem, never by the name of a protocol: what looks alike in a URL differs in
+whether two writers of one key can both win.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import attrs
+
+from modelversion.errors import ForeignProcessError, InvalidInputError
+
+MAX_SMALL = 4 * 2**20
+
+
+class KeyAbsent(Exception):  # noqa: N818 - a signal between layers, never shown to a user
+    """Nothing is stored under the key."""
+
+
+class KeyTaken(Exception):  # noqa: N818 - a signal between layers, never shown to a user
+    """The key was created before, by us or by another writer."""
+
+
+@attrs.frozen
+class Blob:
+    """Bytes that are fixed from here on: a path in a folder, size, sha256, and the bytes.
+
+    `content` is the bytes themselves, or the spooled file that holds them.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    content: bytes | Path = attrs.field(repr=False)
+
+    def read(self) -> bytes:
+        """Give the bytes."""
+        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+
+
+@attrs.frozen
+class Item:
+    """What a listing tells of a name: whether it is a folder, bytes, and seconds since 1970."""
+
+    name: str
+    folder: bool
+    size: int = 0
+    changed: float = 0.0
+
+
+class Store(Protocol):
+    """What the layers above need of a filesystem."""
+
+    url: str
+    remote: bool
+
+    def read(self, key: str) -> bytes:
+        """Give the bytes of a key in one request; raise `KeyAbsent`."""
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Give the bytes of each key, None where it is absent, in parallel where that helps."""
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Create a key; durable on return.
+
+        Exactly one of many writers wins, and a reader sees all of the bytes or none.
+
+        Raises:
+            KeyTaken: The key exists.
+            OutcomeUnknownError: It may or may not have been created durably.
+        """
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write a key that can be rebuilt, atomically; durability is not promised."""
+
+    def fill(self, folder: str, blobs: Iterable[Blob], shared: Mapping[str, str]) -> None:
+        """Put the files of a folder that only this caller writes; durable on return.
+
+        Args:
+            folder: The folder's key.
+            blobs: What to put, by path in the folder.
+            shared: For some paths, the key of a file that should hold the same bytes; it is
+                shared after its bytes were hashed now, else our own bytes are written.
+
+        Raises:
+            KeyTaken: A file is there already.
+        """
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a key for reading; raise `KeyAbsent`."""
+
+    def local_path(self, key: str) -> str | None:
+        """Give the path of a key on this machine, or None where there is none."""
+
+    def list(self, folder: str) -> list[Item]:
+        """List a folder, sorted by name; empty where it is absent."""
+
+    def remove(self, key: str) -> None:
+        """Remove a file, or a folder that is empty; absent is fine."""
+
+    def spool(self) -> Path | None:
+        """Make a private folder for files on their way in, or None where bytes wait in memory."""
+
+    def prove(self) -> None:
+        """Show that the place can be written and creates once; done once a handle."""
+
+
+def open_store(
+    url: Any, *, storage_options: Mapping[str, Any] | None = None, writers: str = "many"
+) -> Store:
+    """Give the adapter for a place, without I/O.
+
+    Args:
+        url: A path, an fsspec URL, or a UPath.
+        storage_options: What fsspec passes to the filesystem.
+        writers: `"single"` is the caller's word that no two processes ever write there at
+            once; it allows filesystems that cannot create once.
+
+    Raises:
+        InvalidInputError: The URL or an argument is none of these.
+    """
+    if writers not in ("many", "single"):
+        raise InvalidInputError(f"writers must be 'many' or 'single', found {writers!r}")
+    if hasattr(url, "fs") and hasattr(url, "path"):
+        return _adapter(url.fs, url.path, str(url), writers)
+    if not isinstance(url, (str, os.PathLike)) or not str(url):
+        raise InvalidInputError(
+            f"a registry is a path or a URL, found {type(url).__name__} {url!r}"
+        )
+    text = os.fspath(url)
+    path = text.removeprefix("file://").removeprefix("local://")
+    if "://" not in path and "::" not in path:
+        from modelversion.storage._local import LocalStore
+
+        return LocalStore(os.path.abspath(os.path.expanduser(path)))
+    import fsspec.core
+
+    fs, inner = fsspec.core.url_to_fs(
+        text, **{"use_listings_cache": False, **(storage_options or {})}
+    )
+    return _adapter(fs, inner, text, writers)
+
+
+def _adapter(fs: Any, path: str, url: str, writers: str) -> Store:
+    from fsspec.implementations.dirfs import DirFileSystem
+    from fsspec.implementations.local import LocalFileSystem
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    while type(fs) is DirFileSystem:
+        fs, path = fs.fs, fs._join(path)
+    if type(fs) is LocalFileSystem:
+        from modelversion.storage._local import LocalStore
+
+        return LocalStore(os.path.abspath(path))
+    if type(fs) is MemoryFileSystem:
+        from modelversion.storage._memory import MemoryStore
+
+        return MemoryStore(fs, path, url)
+    from modelversion.storage._other import OtherStore
+
+    return OtherStore(fs, path, url, writers)
+
+
+def nonce() -> str:
+    """Give 16 hex digits that no other writer has."""
+    return os.urandom(8).hex()
+
+
+def check_process(pid: int, url: str) -> None:
+    """Refuse a handle that another process made.
+
+    Raises:
+        ForeignProcessError: This process did not make it.
+    """
+    if pid != os.getpid():
+        raise ForeignProcessError(
+            f"{url} lives in the memory of process {pid} and this is process {os.getpid()}; "
+            "use a folder or a bucket to share a registry between processes"
+        )

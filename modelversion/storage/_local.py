@@ -1,0 +1,347 @@
+"""Folders on this machine: hard links create once, fsync makes durable.
+
+Windows has neither `os.link` semantics nor folder fsync to the letter used here; a rename there
+refuses an existing target, and folders are not synced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from modelversion.errors import (
+    OutcomeUnknownError,
+    ReadOnlyError,
+    StorageError,
+    StorageFullError,
+    UnsafeFilesystemError,
+)
+from modelversion.layout import TEMPORARY
+from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken, nonce
+
+_WINDOWS = sys.platform == "win32"
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_READ = os.O_RDONLY | _NOFOLLOW
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
+_MODE = 0o444
+_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class LocalStore:
+    """A folder. Handles are plain values: they pickle, and survive a fork."""
+
+    remote = False
+
+    def __init__(self, root: str) -> None:
+        self.url = root
+        self._root = root
+        self._settled: set[str] = set()
+        self._proven = False
+
+    def __reduce__(self) -> tuple[type[LocalStore], tuple[str]]:
+        return LocalStore, (self._root,)
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}"
+
+    # ---- reading
+
+    def read(self, key: str) -> bytes:
+        """Give the bytes of a key."""
+        with self.open(key) as file:
+            return file.read()
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Give the bytes of each key, None where it is absent."""
+        return [self._read_or_none(key) for key in keys]
+
+    def _read_or_none(self, key: str) -> bytes | None:
+        try:
+            return self.read(key)
+        except KeyAbsent:
+            return None
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a key for reading."""
+        path = self._path(key)
+        try:
+            descriptor = os.open(path, _READ)
+            return os.fdopen(descriptor, "rb", buffering=0)
+        except (FileNotFoundError, NotADirectoryError) as e:
+            raise KeyAbsent(key) from e
+        except OSError as e:
+            raise _storage_error("read", path, e) from e
+
+    def local_path(self, key: str) -> str | None:
+        """Give the path of a key."""
+        return self._path(key)
+
+    def list(self, folder: str) -> list[Item]:
+        """List a folder, sorted by name."""
+        path = self._path(folder) if folder else self._root
+        try:
+            with os.scandir(path) as found:
+                return sorted((_item(entry) for entry in found), key=lambda item: item.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as e:
+            raise _storage_error("list", path, e) from e
+
+    # ---- writing
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Create a key with a hard link, durably."""
+        path = self._path(key)
+        folder = os.path.dirname(path)
+        self._make(folder)
+        temporary = f"{folder}/{TEMPORARY}{nonce()}"
+        with _mapped("write", path), _removed(temporary):
+            _write(temporary, data)
+            _link_new(temporary, path)
+        with _unknown(path):
+            self._settle([folder])
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write a key that can be rebuilt, with a rename."""
+        path = self._path(key)
+        self._make(os.path.dirname(path))
+        temporary = f"{os.path.dirname(path)}/{TEMPORARY}{nonce()}"
+        with _mapped("write", path), _removed(temporary):
+            _write(temporary, data, sync=False)
+            os.replace(temporary, path)
+
+    def fill(self, folder: str, blobs: Iterable[Blob], shared: Mapping[str, str]) -> None:
+        """Put the files of a folder, fsync them, then the folders that name them."""
+        base = self._path(folder)
+        folders = {base}
+        for blob in blobs:
+            target = f"{base}/{blob.path}"
+            self._make(os.path.dirname(target))
+            folders.update(_folders(base, blob.path))
+            with _mapped("write", target):
+                self._place(blob, target, shared.get(blob.path))
+        with _mapped("sync", base):
+            self._settle(folders)
+
+    def _place(self, blob: Blob, target: str, shared: str | None) -> None:
+        if shared is not None and _share(self._path(shared), target, blob):
+            return
+        try:
+            if isinstance(blob.content, bytes):
+                _write(target, blob.content)
+            else:
+                os.link(blob.content, target)
+        except FileExistsError as e:
+            raise KeyTaken(target) from e
+        if os.stat(target).st_size != blob.size:
+            raise StorageError(f"{target} has another size than was written: {blob.size} bytes")
+
+    def remove(self, key: str) -> None:
+        """Remove a file or an empty folder."""
+        path = self._path(key)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        except (IsADirectoryError, PermissionError):
+            with _mapped("remove", path), contextlib.suppress(FileNotFoundError):
+                os.rmdir(path)
+        except OSError as e:
+            raise _storage_error("remove", path, e) from e
+
+    def spool(self) -> Path:
+        """Make a private folder on the same filesystem, so that its files can be linked in."""
+        self._make(self._root)
+        path = f"{self._root}/{TEMPORARY}{nonce()}"
+        with _mapped("write", path):
+            os.mkdir(path, 0o700)
+        return Path(path)
+
+    def prove(self) -> None:
+        """Create a key twice: the second must lose, and the bytes of the first stay."""
+        if self._proven:
+            return
+        key = f"{TEMPORARY}{nonce()}"
+        self.put_new(key, b"first")
+        try:
+            self.put_new(key, b"second")
+        except KeyTaken:
+            self._proven = self.read(key) == b"first"
+        finally:
+            self.remove(key)
+        if not self._proven:
+            raise UnsafeFilesystemError(
+                f"{self.url}: two writers of one file both won; its filesystem cannot hold a "
+                "registry"
+            )
+
+    # ---- folders
+
+    def _make(self, folder: str) -> None:
+        """Make a folder and those above it, each by one atomic call."""
+        if os.path.isdir(folder):
+            return
+        parent = os.path.dirname(folder)
+        if parent != folder:
+            self._make(parent)
+        with _mapped("make", folder), contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+            return
+        if not os.path.isdir(folder):
+            raise StorageError(f"{folder} is a file, and a folder is needed there")
+
+    def _settle(self, folders: Iterable[str]) -> None:
+        """Fsync folders, and once a process every folder that leads to them from the root.
+
+        A folder that another process made may not be durable yet, and what we acknowledge
+        would be lost with it.
+        """
+        pending = set(folders)
+        reached = set()
+        for folder in list(pending):
+            while folder not in self._settled | reached and len(folder) >= len(self._root):
+                reached.add(folder)
+                folder = os.path.dirname(folder)
+                pending.add(folder)
+        for folder in sorted(pending, reverse=True):
+            self._sync_folder(folder)
+        self._settled |= reached
+
+    def _sync_folder(self, folder: str) -> None:
+        try:
+            _sync_folder(folder)
+        except PermissionError:
+            # What is above the root may be closed to us, and was not made by us then.
+            if len(folder) >= len(self._root):
+                raise
+
+
+def _item(entry: os.DirEntry[str]) -> Item:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return Item(entry.name, False)
+    return Item(entry.name, stat.S_ISDIR(status.st_mode), status.st_size, status.st_mtime)
+
+
+def _folders(base: str, path: str) -> Iterator[str]:
+    parts = path.split("/")[:-1]
+    return (f"{base}/{'/'.join(parts[: i + 1])}" for i in range(len(parts)))
+
+
+def _write(path: str, data: bytes, *, sync: bool = True) -> None:
+    descriptor = os.open(path, _CREATE, _MODE)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if sync:
+            sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _link_new(temporary: str, path: str) -> None:
+    try:
+        if _WINDOWS:  # pragma: no cover - judged on Windows only
+            os.rename(temporary, path)
+        else:
+            os.link(temporary, path)
+    except FileExistsError as e:
+        raise KeyTaken(path) from e
+    except OSError as e:
+        if e.errno in _NO_LINKS and not os.path.exists(path):
+            raise UnsafeFilesystemError(
+                f"{path}: this filesystem has no hard links ({e.strerror}), so it cannot create "
+                "a file exactly once; keep the registry on one that has"
+            ) from e
+        raise
+
+
+def _share(source: str, target: str, blob: Blob) -> bool:
+    """Link a file of another version in, if it holds these very bytes now."""
+    try:
+        descriptor = os.open(source, _READ)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if (status.st_size, digest) != (blob.size, blob.sha256):
+                return False
+            os.link(source, target)
+            linked = os.stat(target, follow_symlinks=False)
+        if (linked.st_dev, linked.st_ino) == (status.st_dev, status.st_ino):
+            return True
+        os.unlink(target)
+    except FileExistsError as e:
+        raise KeyTaken(target) from e
+    except OSError:
+        return False
+    return False
+
+
+def sync_file(descriptor: int) -> None:
+    """Make a file's bytes durable."""
+    if sys.platform == "darwin":  # pragma: no cover - judged on macOS only
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def _sync_folder(path: str) -> None:
+    if _WINDOWS:  # pragma: no cover - a folder cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _removed(temporary: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def _mapped(verb: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as e:
+        raise _storage_error(verb, path, e) from e
+
+
+@contextlib.contextmanager
+def _unknown(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise OutcomeUnknownError(
+            f"{path} was created, and whether it survives a power cut is unknown: fsync said "
+            f"{e.strerror or e}; open the registry again and look whether it is there"
+        ) from e
+
+
+def _storage_error(verb: str, path: str, e: OSError) -> StorageError:
+    reason = e.strerror or str(e)
+    if e.errno in _FULL:
+        return StorageFullError(f"cannot {verb} {path}: {reason}; free space or inodes there")
+    if e.errno in _DENIED:
+        return ReadOnlyError(f"cannot {verb} {path}: {reason}; check its owner and permissions")
+    return StorageError(f"cannot {verb} {path}: {reason}")

@@ -1,0 +1,206 @@
+"""Versions as a table: filter, order, pick the best, hand over to pandas or polars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, overload
+
+from modelversion.errors import InvalidInputError, VersionNotFoundError
+from modelversion.history import History
+from modelversion.serializers import Allow
+from modelversion.version import Version
+
+Row = tuple[History, int]
+_SHOWN = 20
+
+
+class Versions(Sequence[Version]):
+    """Versions in an order, of one model or of several."""
+
+    def __init__(self, rows: Sequence[Row], allow: Allow | None = None) -> None:
+        self._rows = list(rows)
+        self._allow = allow
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Version: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Versions: ...
+
+    def __getitem__(self, index: int | slice) -> Version | Versions:
+        if isinstance(index, slice):
+            return Versions(self._rows[index], self._allow)
+        history, number = self._rows[index]
+        return Version(history, history.pointer(number), self._allow)
+
+    def __iter__(self) -> Iterator[Version]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<Versions: {len(self)} rows>"
+
+    def __str__(self) -> str:
+        columns = {n: c for n, c in self.to_dict().items() if any(v not in (None, "") for v in c)}
+        for hidden in ("actor", "withdrawn"):
+            if not any(columns.get(hidden, ())) or hidden == "actor":
+                columns.pop(hidden, None)
+        return _text(columns, len(self))
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Give the rows as columns: name -> values, in the table's order."""
+        parts = [
+            {"model": [history.line.display] * len(numbers), **history.columns(numbers)}
+            for history, numbers in _grouped(self._rows)
+        ]
+        names = dict.fromkeys(name for part in parts for name in part)
+        sizes = [len(part["number"]) for part in parts]
+        return {
+            name: [
+                value
+                for part, size in zip(parts, sizes, strict=True)
+                for value in part.get(name, [None] * size)
+            ]
+            for name in names
+        }
+
+    def to_pandas(self) -> Any:
+        """Give a pandas DataFrame, indexed by nothing; needs pandas."""
+        import pandas
+
+        columns = self.to_dict()
+        frame = pandas.DataFrame(columns)
+        if columns:
+            frame["created_at"] = pandas.to_datetime(frame["created_at"])
+        return frame
+
+    def to_polars(self) -> Any:
+        """Give a polars DataFrame; needs polars. A column of mixed types holds Python objects."""
+        import polars
+
+        columns = self.to_dict()
+        frame = polars.DataFrame(
+            [_series(polars, name, values) for name, values in columns.items()]
+        )
+        if columns:
+            when = polars.col("created_at").str.to_datetime(time_zone="UTC")
+            frame = frame.with_columns(when)
+        return frame
+
+
+def _series(polars: Any, name: str, values: list[Any]) -> Any:
+    kinds = {type(value) for value in values} - {type(None)}
+    if len(kinds) > 1 and not kinds <= {int, float}:
+        return polars.Series(name, values, dtype=polars.Object)
+    return polars.Series(name, values, strict=False)
+
+
+def _grouped(rows: Iterable[Row]) -> Iterator[tuple[History, list[int]]]:
+    """Split rows into runs of one model, in order."""
+    current: History | None = None
+    numbers: list[int] = []
+    for history, number in rows:
+        if history is not current:
+            if current is not None:
+                yield current, numbers
+            current, numbers = history, []
+        numbers.append(number)
+    if current is not None:
+        yield current, numbers
+
+
+def _text(columns: dict[str, list[Any]], total: int) -> str:
+    if not total:
+        return "no versions"
+    cells = {name: [_cell(value) for value in values[:_SHOWN]] for name, values in columns.items()}
+    widths = {name: max(len(name), *map(len, values)) for name, values in cells.items()}
+    rows = [{name: name for name in cells}]
+    rows += [{n: v[i] for n, v in cells.items()} for i in range(min(total, _SHOWN))]
+    lines = ["  ".join(row[n].ljust(widths[n]) for n in cells).rstrip() for row in rows]
+    return "\n".join([*lines, *([f"... {total - _SHOWN} more"] if total > _SHOWN else [])])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is None:
+        return ""
+    text = str(value)
+    if len(text) == 27 and text.endswith("Z") and text[10] == "T":
+        return text[:19].replace("T", " ")
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def select(
+    histories: Iterable[History],
+    *,
+    where: str | None,
+    order_by: str | Sequence[str] | None,
+    limit: int | None,
+) -> list[Row]:
+    """Give the rows that a question names.
+
+    Raises:
+        QueryError: `where` or `order_by` does not parse.
+        InvalidInputError: `limit` is no number of rows.
+    """
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+        raise InvalidInputError(f"limit must be a number of rows, found {limit!r}")
+    matches, order = _question(where, order_by)
+    rows = [(history, n) for history in histories for n in history.refresh().numbers()]
+    return order([row for row in rows if matches(row)])[:limit]
+
+
+def _question(
+    where: str | None, order_by: str | Sequence[str] | None
+) -> tuple[Callable[[Row], bool], Callable[[list[Row]], list[Row]]]:
+    """Parse before anything is read, so that a typo costs no request."""
+    if where is None and order_by is None:
+        return (lambda row: True), (lambda rows: rows)
+    from modelversion.query import parse_order_by, parse_where, sort_rows
+
+    condition = None if where is None else parse_where(where)
+    orders = () if order_by is None else parse_order_by(order_by)
+
+    def lookup(row: Row) -> Callable[[tuple[str, ...]], Any]:
+        return row[0].lookup(row[1])
+
+    return (
+        lambda row: condition is None or condition.matches(lookup(row)),
+        lambda rows: sort_rows(rows, orders, lookup_for=lookup) if orders else rows,
+    )
+
+
+def best(rows: Iterable[Row], metric: str, *, name: str, higher: bool | None) -> list[Row]:
+    """Order rows from the best value of a metric on; withdrawn ones and NaN are left out.
+
+    Raises:
+        VersionNotFoundError: No row has the metric.
+        InvalidInputError: Nothing says which way is better.
+    """
+    found = []
+    directions = set()
+    for history, number in rows:
+        value = history.lookup(number)(("metrics", metric))
+        usable = isinstance(value, (int, float)) and value == value
+        if usable and number not in history.decisions.withdrawn:
+            found.append((value, (history, number)))
+            directions.add(history.higher_is_better(number, metric))
+    if not found:
+        raise VersionNotFoundError(f"no version of {name} has the metric {metric!r}")
+    up = _direction(directions, metric, higher)
+    found.sort(key=lambda item: item[0], reverse=up)
+    return [row for _, row in found]
+
+
+def _direction(directions: set[bool | None], metric: str, higher: bool | None) -> bool:
+    known = {d for d in directions if d is not None} if higher is None else {higher}
+    if len(known) != 1:
+        found = "both ways" if known else "neither way"
+        raise InvalidInputError(
+            f"whether a higher {metric!r} is better was recorded {found}; say "
+            "higher_is_better=True or False, and log it as mv.metric(value, higher_is_better=...)"
+        )
+    return known.pop()

@@ -1,0 +1,325 @@
+"""End of life: withdraw, delete, prune, and clear what crashes left behind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+
+from modelversion import _json, layout
+from modelversion.errors import ConflictError, IntegrityError, InUseError, VersionNotFoundError
+from modelversion.history import History
+from modelversion.home import Home
+from modelversion.records import (
+    Claim,
+    FileRecord,
+    VersionAbandoned,
+    VersionDeleted,
+    VersionRestored,
+    VersionWithdrawn,
+    from_json,
+)
+from modelversion.snapshot import check_text
+from modelversion.state import Decisions, Facts, Pointer
+from modelversion.storage import Item, Store
+from modelversion.verification import walk
+from modelversion.versions import Line, fetch
+
+DAY = timedelta(days=1)
+
+
+def withdraw(line: Line, number: int, *, reason: str, use_instead: int | None) -> None:
+    """Mark a version as not to be used; loading it warns from now on."""
+    check_text(reason, "reason")
+
+    def decide(state: Decisions) -> VersionWithdrawn:
+        _refuse_deleted(line, number, state)
+        if number in state.withdrawn:
+            raise ConflictError(f"{line.ref(number)} is withdrawn already")
+        return VersionWithdrawn(number=number, reason=reason, use_instead=use_instead)
+
+    line.decisions.append(decide, actor=line.home.actor)
+
+
+def restore(line: Line, number: int, *, reason: str) -> None:
+    """Take a withdrawal back."""
+    check_text(reason, "reason")
+
+    def decide(state: Decisions) -> VersionRestored:
+        if number not in state.withdrawn:
+            raise ConflictError(f"{line.ref(number)} is not withdrawn")
+        return VersionRestored(number=number, reason=reason)
+
+    line.decisions.append(decide, actor=line.home.actor)
+
+
+def _refuse_deleted(line: Line, number: int, state: Decisions) -> None:
+    if number in state.deleted:
+        raise VersionNotFoundError(f"{line.ref(number)} was deleted")
+
+
+# ---- deleting ------------------------------------------------------------------------------------
+
+
+def delete(line: Line, version: Pointer, *, reason: str) -> None:
+    """Append the tombstone, then remove the bytes.
+
+    Raises:
+        InUseError: An alias or a stage holds the version.
+    """
+    check_text(reason, "reason")
+    files = _tombstone_files(line, version)
+
+    def decide(state: Decisions) -> VersionDeleted:
+        _refuse_deleted(line, version.number, state)
+        held = state.held_by(version.number)
+        if held:
+            names = ", ".join(repr(alias) for alias in held)
+            raise InUseError(
+                f"{line.ref(version.number)} is held by the alias {names}; move or delete it first"
+            )
+        return VersionDeleted(
+            number=version.number, reason=reason, sha256=version.sha256, files=files
+        )
+
+    line.decisions.append(decide, actor=line.home.actor)
+    sweep(line, version.number)
+
+
+_MAX_TOMBSTONE_FILES = 250
+
+
+def _tombstone_files(line: Line, version: Pointer) -> tuple[FileRecord, ...]:
+    """List the files whose digests the tombstone keeps.
+
+    `version.json` lists every file and its own digest is kept, so the first ones are enough
+    where all would not fit an entry.
+    """
+    try:
+        files = fetch(line, version).files
+    except IntegrityError:  # a broken version can be deleted too
+        files = ()
+    own = FileRecord(path=layout.VERSION, size=version.size, sha256=version.sha256)
+    return (own, *files[:_MAX_TOMBSTONE_FILES])
+
+
+def sweep(line: Line, number: int) -> list[str]:
+    """Remove what a deleted or abandoned number has left, all but its claim."""
+    folder = line.folder(number)
+    claim = f"{folder}/{layout.CLAIM}"
+    keys = [key for key, _ in walk(line.home.store, folder) if key != claim]
+    for key in keys:
+        line.home.store.remove(key)
+    _remove_folders(line.home.store, folder, {key.rpartition("/")[0] for key in keys})
+    return keys
+
+
+def _remove_folders(store: Store, top: str, folders: set[str]) -> None:
+    pending = {folder for folder in folders if folder != top}
+    while pending:
+        deepest = max(pending, key=len)
+        with contextlib.suppress(OSError):
+            store.remove(deepest)
+        pending.discard(deepest)
+        parent = deepest.rpartition("/")[0]
+        if parent not in (top, "") and parent.startswith(top):
+            pending.add(parent)
+
+
+def same_object(histories: Iterable[History], line: Line, number: int) -> list[tuple[Line, int]]:
+    """Find other versions whose object has the same bytes."""
+    found = []
+    wanted = None
+    rows = [(history, n) for history in histories for n in history.refresh().numbers()]
+    for history, n in rows:
+        if history.line is line and n == number:
+            wanted = history.full(n).get("object")
+    for history, n in rows:
+        if wanted and history.full(n).get("object") == wanted:
+            if history.line is not line or n != number:
+                found.append((history.line, n))
+    return found
+
+
+# ---- pruning -------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class PruneReport:
+    """What `prune` deleted, or would delete."""
+
+    deleted: tuple[int, ...]
+    kept: tuple[int, ...]
+    bytes: int
+    dry_run: bool
+
+
+def prune(
+    history: History, *, keep: int, best: Iterable[int], dry_run: bool, reason: str
+) -> PruneReport:
+    """Delete all but the newest `keep` versions, the best ones, and what an alias holds."""
+    numbers = history.refresh().numbers()
+    held = {pointer.number for pointer in history.decisions.aliases.values()}
+    kept = set(numbers[len(numbers) - keep :] if keep else ()) | set(best) | held
+    doomed = [number for number in numbers if number not in kept]
+    size = sum(history.full(number).get("bytes", 0) for number in doomed)
+    deleted = []
+    for number in doomed:
+        if not dry_run:
+            # Another process may have put an alias on it since we looked.
+            with contextlib.suppress(InUseError, VersionNotFoundError):
+                delete(history.line, history.pointer(number), reason=reason)
+                deleted.append(number)
+    shown = doomed if dry_run else deleted
+    rest = [number for number in numbers if number not in shown]
+    return PruneReport(deleted=tuple(shown), kept=tuple(rest), bytes=size, dry_run=dry_run)
+
+
+# ---- clearing up ---------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class GcReport:
+    """What `gc` abandoned and removed, or would."""
+
+    abandoned: tuple[str, ...]
+    removed: tuple[str, ...]
+    dry_run: bool
+
+
+def gc(home: Home, lines: Iterable[Line], *, older_than: timedelta, dry_run: bool) -> GcReport:
+    """Abandon old claims that were never committed, and remove what no version holds.
+
+    Age picks the candidates; the journal decides. A claim is never removed.
+    """
+    limit = home.clock() - older_than
+    abandoned: list[str] = []
+    removed: list[str] = []
+    for line in lines:
+        for number in _unfinished(line, limit):
+            if dry_run or _abandon(line, number):
+                abandoned.append(line.ref(number))
+        removed += _swept(line, dry_run)
+    removed += _temporaries(home.store, limit, dry_run)
+    return GcReport(abandoned=tuple(abandoned), removed=tuple(removed), dry_run=dry_run)
+
+
+def _numbers_on_disk(line: Line) -> list[int]:
+    items = line.home.store.list(layout.versions(line.name))
+    return sorted(int(item.name) for item in items if item.name.isdigit())
+
+
+def _unfinished(line: Line, limit: datetime) -> list[int]:
+    facts: Facts = line.facts.head().state
+    found = []
+    for number in _numbers_on_disk(line):
+        if number in facts.committed or number in facts.abandoned:
+            continue
+        key = f"{line.folder(number)}/{layout.CLAIM}"
+        data = line.home.store.read_many([key])[0]
+        if data is not None and _claimed_at(data, key) <= limit:
+            found.append(number)
+    return found
+
+
+def _claimed_at(data: bytes, key: str) -> datetime:
+    claim = from_json(Claim, _json.loads(data, key), key)
+    return _json.parse_timestamp(claim.time)
+
+
+class _Committed(Exception):  # noqa: N818 - a signal inside this module
+    pass
+
+
+def _abandon(line: Line, number: int) -> bool:
+    def decide(state: Facts) -> VersionAbandoned:
+        if number in state.committed or number in state.abandoned:
+            raise _Committed
+        return VersionAbandoned(number=number, reason="gc: claimed and never committed")
+
+    try:
+        line.facts.append(decide, actor=line.home.actor)
+    except _Committed:
+        return False
+    return True
+
+
+def _swept(line: Line, dry_run: bool) -> list[str]:
+    facts: Facts = line.facts.head().state
+    decided: Decisions = line.decisions.head().state
+    removed: list[str] = []
+    for number in _numbers_on_disk(line):
+        if number in facts.abandoned or number in decided.deleted:
+            claim = f"{line.folder(number)}/{layout.CLAIM}"
+            left = [k for k, _ in walk(line.home.store, line.folder(number)) if k != claim]
+            removed += left
+            if left and not dry_run:
+                sweep(line, number)
+    return removed
+
+
+def _temporaries(store: Store, limit: datetime, dry_run: bool) -> list[str]:
+    """Find temporary files and spools that are older than the limit."""
+    oldest = limit.timestamp()
+    removed = []
+    folders = set()
+    for key, changed in walk(store, ""):
+        parts = key.split("/")
+        if changed <= oldest and any(part.startswith(layout.TEMPORARY) for part in parts):
+            removed.append(key)
+            if not dry_run:
+                store.remove(key)
+                folders.add(key.rpartition("/")[0])
+    for folder in folders:
+        if folder.rsplit("/", 1)[-1].startswith(layout.TEMPORARY):
+            store.remove(folder)
+    return removed + _empty_spools(store, oldest, dry_run)
+
+
+def _empty_spools(store: Store, oldest: float, dry_run: bool) -> list[str]:
+    def is_spool(item: Item) -> bool:
+        return item.folder and item.name.startswith(layout.TEMPORARY) and item.changed <= oldest
+
+    names = [i.name for i in store.list("") if is_spool(i) and not store.list(i.name)]
+    for name in names:
+        if not dry_run:
+            store.remove(name)
+    return names
+
+
+@attrs.frozen(kw_only=True)
+class ModelUsage:
+    """What one model holds: versions that exist, and the bytes of their files."""
+
+    versions: int
+    bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """What a registry holds. `bytes` counts a file that versions share once for each of them."""
+
+    models: dict[str, ModelUsage]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all versions' files."""
+        return sum(model.bytes for model in self.models.values())
+
+    @property
+    def versions(self) -> int:
+        """Number of versions."""
+        return sum(model.versions for model in self.models.values())
+
+
+def usage(histories: Iterable[History]) -> Usage:
+    """Count versions and bytes from the journals; no file is looked at."""
+    found: dict[str, Any] = {}
+    for history in histories:
+        numbers = history.refresh().numbers()
+        size = sum(history.full(number).get("bytes", 0) for number in numbers)
+        found[history.line.display] = ModelUsage(versions=len(numbers), bytes=size)
+    return Usage(models=found)

@@ -1,0 +1,205 @@
+"""Verify: every digest, every chain, every number explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from modelversion import _json, layout
+from modelversion.errors import IntegrityError, ModelVersionError
+from modelversion.files import VersionFiles
+from modelversion.home import Home
+from modelversion.records import (
+    Claim,
+    Json,
+    VersionCommitted,
+    VersionRecord,
+    from_json,
+)
+from modelversion.state import Decisions, Facts, Pointer, pointer
+from modelversion.storage import Store
+from modelversion.versions import Line, fetch
+
+
+@attrs.frozen
+class Problem:
+    """A broken file: its key below the registry's root, and what is wrong with it."""
+
+    key: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.what}"
+
+
+@attrs.frozen(kw_only=True)
+class VerifyReport:
+    """What `verify` found; falsy if anything is broken.
+
+    Attributes:
+        subject: What was verified.
+        versions: Number of versions whose files were all read and hashed.
+        problems: What is broken.
+        pending: What a crash or a running save left, which is no fault: claims without a
+            commit, bytes of deleted versions. `gc` clears it.
+    """
+
+    subject: str
+    versions: int
+    problems: tuple[Problem, ...] = ()
+    pending: tuple[Problem, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing is broken."""
+        return not self.problems
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        head = f"{self.subject}: {self.versions} versions verified, "
+        if self.ok:
+            return head + "all good"
+        return head + "\n".join([f"{len(self.problems)} broken", *map(str, self.problems)])
+
+
+def verify_version(line: Line, version: Pointer) -> VerifyReport:
+    """Read and hash every file of a version."""
+    problems = tuple(_version_problems(line, version))
+    return VerifyReport(subject=line.ref(version.number), versions=1, problems=problems)
+
+
+def _version_problems(line: Line, version: Pointer) -> Iterator[Problem]:
+    folder = line.folder(version.number)
+    yield from _claim_problems(line, version)
+    try:
+        record = fetch(line, version)
+    except ModelVersionError as e:
+        yield Problem(f"{folder}/{layout.VERSION}", str(e))
+        return
+    files = VersionFiles(line.home.store, folder, record.files, line.ref(version.number))
+    for file in record.files:
+        try:
+            files.check(file.path)
+        except ModelVersionError as e:
+            yield Problem(f"{folder}/{file.path}", str(e))
+    yield from _unlisted(line.home.store, folder, record)
+
+
+def _claim_problems(line: Line, version: Pointer) -> Iterator[Problem]:
+    key = f"{line.folder(version.number)}/{layout.CLAIM}"
+    data = line.home.store.read_many([key])[0]
+    if data is None:
+        yield Problem(key, "missing; a committed number must keep its claim")
+        return
+    try:
+        claim = from_json(Claim, _json.loads_strict(data, key), key)
+    except IntegrityError as e:
+        yield Problem(key, str(e))
+        return
+    if (claim.registry, claim.model, claim.number, claim.nonce) != (
+        line.registry_id,
+        line.name,
+        version.number,
+        version.nonce,
+    ):
+        yield Problem(key, "is not the claim that the commit names")
+
+
+def _unlisted(store: Store, folder: str, record: VersionRecord) -> Iterator[Problem]:
+    listed = {file.path for file in record.files} | {layout.CLAIM, layout.VERSION}
+    for key, _ in walk(store, folder):
+        path = key.removeprefix(f"{folder}/")
+        if path not in listed and not path.rsplit("/", 1)[-1].startswith(layout.TEMPORARY):
+            yield Problem(key, "is not listed in version.json")
+
+
+def walk(store: Store, folder: str) -> Iterator[tuple[str, float]]:
+    """Give (key, seconds since 1970) of every file below a folder."""
+    for item in store.list(folder):
+        key = f"{folder}/{item.name}" if folder else item.name
+        if item.folder:
+            yield from walk(store, key)
+        else:
+            yield key, item.changed
+
+
+def verify_line(line: Line) -> VerifyReport:
+    """Check a model's journals, and every number that was ever taken."""
+    problems = [Problem(*found) for found in line.facts.problems()]
+    problems += [Problem(*found) for found in line.decisions.problems()]
+    pending: list[Problem] = []
+    versions = 0
+    if not problems:
+        committed = _committed(line)
+        decided: Decisions = line.decisions.head().state
+        problems += _alias_problems(line, decided, committed)
+        for number, version in committed.items():
+            if number not in decided.deleted:
+                versions += 1
+                problems += _version_problems(line, version)
+        broken, left = _number_problems(line, decided)
+        problems += broken
+        pending += left
+    return VerifyReport(
+        subject=line.display, versions=versions, problems=tuple(problems), pending=tuple(pending)
+    )
+
+
+def _committed(line: Line) -> dict[int, Pointer]:
+    head = line.facts.head()
+    found: dict[int, Pointer] = {}
+    for entry in line.facts.history(line.facts.start(), head):
+        event: Json = entry["event"]
+        number = event.get("number")
+        if event.get("kind") == VersionCommitted.kind and number in head.state.committed:
+            fields = {k: v for k, v in event.items() if k not in ("kind", "must_understand")}
+            found.setdefault(event["number"], pointer(from_json(VersionCommitted, fields, "event")))
+    return found
+
+
+def _alias_problems(
+    line: Line, decided: Decisions, committed: dict[int, Pointer]
+) -> Iterator[Problem]:
+    for alias, held in decided.aliases.items():
+        if committed.get(held.number) != held:
+            key = line.decisions.folder
+            yield Problem(key, f"alias {alias!r} names a version that was not committed so")
+
+
+def _number_problems(line: Line, decided: Decisions) -> tuple[list[Problem], list[Problem]]:
+    facts: Facts = line.facts.head().state
+    broken: list[Problem] = []
+    pending: list[Problem] = []
+    folder = layout.versions(line.name)
+    found = {int(i.name) for i in line.home.store.list(folder) if i.name.isdigit()}
+    for number in sorted(found):
+        key = f"{folder}/{number}"
+        names = {item.name for item in line.home.store.list(key)}
+        if number in decided.deleted and names - {layout.CLAIM}:
+            pending.append(Problem(key, "deleted, and its bytes are still there"))
+        elif number not in facts.committed and number not in facts.abandoned:
+            pending.append(Problem(key, "claimed and not committed yet"))
+    for number in range(1, max(facts.committed.last, facts.abandoned.last) + 1):
+        if number not in found:
+            broken.append(Problem(f"{folder}/{number}", "missing; every number keeps its claim"))
+    return broken, pending
+
+
+def verify_registry(home: Home, lines: list[Line]) -> VerifyReport:
+    """Check the registry's own journal, every model, and that there are no others."""
+    policies = home.policies()
+    problems = [] if policies is None else [Problem(*found) for found in policies.problems()]
+    known = {line.name for line in lines}
+    for item in home.store.list(layout.MODELS):
+        if item.name not in known:
+            problems.append(Problem(f"{layout.MODELS}/{item.name}", "is no model of the registry"))
+    reports = [verify_line(line) for line in lines]
+    return VerifyReport(
+        subject=home.store.url,
+        versions=sum(report.versions for report in reports),
+        problems=(*problems, *(p for report in reports for p in report.problems)),
+        pending=tuple(p for report in reports for p in report.pending),
+    )

@@ -1,0 +1,335 @@
+"""A version: what was recorded, the object, its files, and the remarks made on it since."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+from modelversion import layout, upkeep
+from modelversion._json import decode
+from modelversion.errors import (
+    ArtifactNotFoundError,
+    InUseError,
+    InvalidInputError,
+    ModelVersionError,
+)
+from modelversion.files import write_files
+from modelversion.history import History
+from modelversion.loading import allowed, load_version
+from modelversion.metrics import check_key, direction
+from modelversion.records import (
+    Actor,
+    CodeRecord,
+    DataRecord,
+    EnvironmentRecord,
+    FileRecord,
+    NoteAdded,
+    TagsChanged,
+    VersionRecord,
+)
+from modelversion.serializers import Allow
+from modelversion.snapshot import check_tags, check_text
+from modelversion.state import Pointer
+from modelversion.verification import VerifyReport, verify_version
+from modelversion.versions import Line, Opened, open_version
+
+
+class Version:
+    """An immutable, numbered snapshot of an object and of what was recorded beside it.
+
+    What was recorded is read from storage at its first use and kept; aliases, tags and notes
+    can change and are read anew each time.
+    """
+
+    def __init__(self, history: History, pointer: Pointer, allow: Allow | None = None) -> None:
+        self._history = history
+        self._line: Line = history.line
+        self._pointer = pointer
+        self._allow = allow
+        self._opened: Opened | None = None
+
+    # ---- identity
+
+    @property
+    def number(self) -> int:
+        """The version's number, from 1."""
+        return self._pointer.number
+
+    @property
+    def model(self) -> str:
+        """The model's name in its first spelling."""
+        return self._line.display
+
+    @property
+    def ref(self) -> str:
+        """The printed reference, such as `churn:3`."""
+        return self._line.ref(self.number)
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of `version.json` in hex, which covers every byte of the version."""
+        return self._pointer.sha256
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Version) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, str, int]:
+        return self._line.registry_id, self._line.name, self.number
+
+    def __repr__(self) -> str:
+        return f"<Version {self.ref}{self._glance()}>"
+
+    def _glance(self) -> str:
+        try:
+            record = self._open().record
+        except ModelVersionError as e:  # a repr never raises
+            return f" ({type(e).__name__})"
+        kind = "" if record.object is None else " " + record.object.type.rsplit(".", 1)[-1]
+        shown = list(self.metrics.items())[:3]
+        return kind + "".join(f" {name}={value:.4g}" for name, value in shown)
+
+    def _open(self) -> Opened:
+        if self._opened is None:
+            self._opened = open_version(self._line, self._pointer)
+        return self._opened
+
+    @property
+    def _record(self) -> VersionRecord:
+        return self._open().record
+
+    # ---- what was recorded
+
+    @property
+    def created_at(self) -> str:
+        """When the number was claimed: RFC 3339, UTC."""
+        return self._record.created_at
+
+    @property
+    def actor(self) -> Actor:
+        """Who saved it, and how that is known."""
+        return self._record.actor
+
+    @property
+    def description(self) -> str | None:
+        """The description given when it was saved."""
+        return self._record.description
+
+    @property
+    def type(self) -> str | None:
+        """The full name of the object's type, None without an object."""
+        return None if self._record.object is None else self._record.object.type
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The params, with the types they had."""
+        return MappingProxyType(decode(self._record.params))
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics: name -> last value."""
+        metrics = self._record.metrics
+        return MappingProxyType({name: decode(m.value) for name, m in metrics.items()})
+
+    def higher_is_better(self, metric: str) -> bool | None:
+        """Tell a metric's direction: the one it was saved with, else what its name says."""
+        record = self._record.metrics.get(metric)
+        explicit = None if record is None else record.higher_is_better
+        return direction(metric) if explicit is None else explicit
+
+    @property
+    def data(self) -> Mapping[str, DataRecord]:
+        """The data it was made from: name -> type, shape and columns."""
+        return MappingProxyType({item.name: item for item in self._record.data})
+
+    @property
+    def code(self) -> CodeRecord | None:
+        """The function that made it, and the path of its source among the files."""
+        return self._record.code
+
+    @property
+    def environment(self) -> EnvironmentRecord | None:
+        """Python, platform and every installed distribution when it was saved."""
+        return self._record.environment
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """References of the versions it was made from."""
+        return self._record.parents
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """Every file with its size in bytes and sha256."""
+        return self._record.files
+
+    # ---- what can change
+
+    @property
+    def tags(self) -> Mapping[str, Any]:
+        """The tags as they are now."""
+        row = self._history.refresh().full(self.number)
+        return MappingProxyType(decode(row.get("tags", {})))
+
+    @property
+    def notes(self) -> list[Mapping[str, str]]:
+        """The notes, oldest first: text, time and actor."""
+        notes = self._history.refresh().notes.get(self.number, [])
+        return [MappingProxyType(note) for note in notes]
+
+    @property
+    def aliases(self) -> list[str]:
+        """The aliases that name it now."""
+        return list(self._line.decisions.head().state.held_by(self.number))
+
+    @property
+    def withdrawn(self) -> str | None:
+        """Why it was withdrawn, None if it was not."""
+        why = self._line.decisions.head().state.withdrawn.get(self.number)
+        return None if why is None else str(why.reason)
+
+    def tag(self, tags: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+        """Set tags.
+
+        Args:
+            tags: Names that are no Python identifiers go here.
+            more: Names with text, numbers, bools or None.
+
+        Raises:
+            InvalidInputError: A name or a value is not one.
+        """
+        given = check_tags({**(tags or {}), **more})
+        if given:
+            event = TagsChanged(number=self.number, set=given)
+            self._line.facts.append(lambda _: event, actor=self._line.home.actor)
+
+    def untag(self, *names: str) -> None:
+        """Remove tags; one that is not set is no error."""
+        event = TagsChanged(number=self.number, removed=[check_key(n, "tag") for n in names])
+        self._line.facts.append(lambda _: event, actor=self._line.home.actor)
+
+    def note(self, text: str) -> None:
+        """Add a remark of at most 10,000 characters; it stays for good."""
+        event = NoteAdded(number=self.number, text=check_text(text, "note"))
+        self._line.facts.append(lambda _: event, actor=self._line.home.actor)
+
+    # ---- the object and the files
+
+    def load(self, *, mmap: bool = False, allow_pickle: Allow | None = None) -> Any:
+        """Load the object; size and sha256 of every byte are checked before it is parsed.
+
+        Args:
+            mmap: Map buffers of a local registry read-only, without a copy.
+            allow_pickle: True, False or a list of exact names such as `"builtins:set"`;
+                None takes the registry's word.
+
+        Raises:
+            IntegrityError: Bytes are not the committed ones; nothing was unpickled.
+            UntrustedPickleError: The pickle needs names that are not allowed.
+            ObjectNotFoundError: The version has no object.
+        """
+        home = self._line.home
+        allow = allowed(
+            allow_pickle, self._allow, remote=home.store.remote, registry_id=self._line.registry_id
+        )
+        return load_version(self._line, self._pointer, mmap=mmap, allow=allow)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file of the version for reading, after its bytes were verified.
+
+        Args:
+            path: Its path, such as `artifacts/roc.png`.
+
+        Raises:
+            ArtifactNotFoundError: The version has no such file.
+            IntegrityError: Its bytes are not the committed ones.
+        """
+        return io.BytesIO(self._open().files.read(_spelt(self._open(), path)))
+
+    def download(self, folder: str | os.PathLike[str], *paths: str) -> Path:
+        """Copy verified files below a folder and give it.
+
+        Args:
+            folder: Where to; made if absent. No file there is replaced.
+            paths: Which files; without any, all and `version.json` with them, so that
+                `modelversion.open_directory` reads the copy.
+
+        Raises:
+            InvalidInputError: A file of that name is there already.
+            IntegrityError: Bytes are not the committed ones.
+        """
+        opened, target = self._open(), Path(folder)
+        chosen = [_spelt(opened, path) for path in paths]
+        wanted = chosen or [file.path for file in opened.record.files]
+        try:
+            write_files(opened.files, wanted, target)
+            if not chosen:
+                key = f"{self._line.folder(self.number)}/{layout.VERSION}"
+                with (target / layout.VERSION).open("xb") as out:
+                    out.write(self._line.home.store.read(key))
+        except FileExistsError as e:
+            raise InvalidInputError(f"{e.filename} exists; download into another folder") from e
+        return target
+
+    def verify(self) -> VerifyReport:
+        """Read and hash every file; the report is falsy and names each that is broken."""
+        return verify_version(self._line, self._pointer)
+
+    # ---- end of life
+
+    def withdraw(self, *, reason: str, use_instead: int | Version | None = None) -> None:
+        """Mark it as not to be used; every later load warns.
+
+        Args:
+            reason: Why; it is shown in each warning.
+            use_instead: The version to use.
+
+        Raises:
+            ConflictError: It is withdrawn already.
+        """
+        number = use_instead.number if isinstance(use_instead, Version) else use_instead
+        if number is not None:
+            from modelversion.versions import resolve
+
+            number = resolve(self._line, number).number
+        upkeep.withdraw(self._line, self.number, reason=reason, use_instead=number)
+
+    def restore(self, *, reason: str) -> None:
+        """Take a withdrawal back."""
+        upkeep.restore(self._line, self.number, reason=reason)
+
+    def delete(self, *, reason: str, everywhere: bool = False) -> None:
+        """Remove its bytes for good; number, digests and reason stay in the journal.
+
+        Args:
+            reason: Why.
+            everywhere: Also delete the model's other versions that hold the same object.
+
+        Raises:
+            InUseError: An alias holds it, or other versions hold the same bytes.
+        """
+        twins = [n for _, n in upkeep.same_object([self._history], self._line, self.number)]
+        if twins and not everywhere:
+            names = ", ".join(self._line.ref(n) for n in twins)
+            raise InUseError(
+                f"{names} hold the same object as {self.ref}; delete(everywhere=True) deletes "
+                "them too"
+            )
+        for number in twins:
+            upkeep.delete(self._line, self._history.pointer(number), reason=reason)
+        upkeep.delete(self._line, self._pointer, reason=reason)
+
+
+def _spelt(opened: Opened, path: str) -> str:
+    """Give a file's path; the `artifacts/` before it may be left out."""
+    listed = {file.path for file in opened.record.files}
+    for spelling in (path, f"{layout.ARTIFACTS}/{path}"):
+        if spelling in listed:
+            return spelling
+    opened.files.record(path)
+    raise ArtifactNotFoundError(path)  # pragma: no cover - record() raised

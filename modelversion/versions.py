@@ -1,0 +1,386 @@
+"""Versions: claim a number, fill its folder, commit; and the way back from a number to bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from modelversion import _json, layout
+from modelversion.errors import (
+    AliasNotFoundError,
+    DigestMismatchError,
+    FileMissingError,
+    JournalForkError,
+    OriginMismatchError,
+    SizeMismatchError,
+    VersionNotFoundError,
+)
+from modelversion.files import VersionFiles
+from modelversion.home import Home
+from modelversion.journal import Head, Journal
+from modelversion.records import (
+    Claim,
+    Origin,
+    VersionCommitted,
+    VersionRecord,
+    VersionRepeated,
+    check_format,
+    from_json,
+    stored,
+)
+from modelversion.refs import LATEST
+from modelversion.snapshot import Snapshot
+from modelversion.state import DECISIONS, FACTS, Decisions, Facts, Pointer, pointer
+from modelversion.storage import Blob, KeyAbsent, KeyTaken, nonce
+
+_SHARE_FROM = 2**20
+
+
+class Line:
+    """One model's line of versions: its place, its two journals, and numbers seen taken."""
+
+    def __init__(self, home: Home, name: str, registry_id: str) -> None:
+        self.home = home
+        self.name = name
+        self.registry_id = registry_id
+        self.facts: Journal = home.journal(layout.journal(name, "journal"), FACTS, registry_id)
+        self.decisions: Journal = home.journal(
+            layout.journal(name, "decisions"), DECISIONS, registry_id
+        )
+        self.taken = 0
+
+    @property
+    def display(self) -> str:
+        """The model's first spelling, as far as it was read."""
+        return self.home.spelling(self.name)
+
+    def folder(self, number: int) -> str:
+        """Give the folder of a version."""
+        return layout.version(self.name, number)
+
+    def ref(self, number: int) -> str:
+        """Give a version's printed reference."""
+        return f"{self.display}:{number}"
+
+    def live(self) -> list[int]:
+        """Give the numbers that are committed and not deleted, lowest first."""
+        numbers = live_numbers(self.facts.head().state, self.decisions.head().state)
+        return sorted(numbers)
+
+
+# ---- committing ----------------------------------------------------------------------------------
+
+
+class _Repeat(Exception):  # noqa: N818 - a signal inside this module
+    pass
+
+
+class _Abandoned(Exception):  # noqa: N818 - a signal inside this module
+    pass
+
+
+def commit(line: Line, snapshot: Snapshot, *, new: bool) -> tuple[Pointer, VersionRecord | None]:
+    """Commit a snapshot under the next number, or find that it is committed already.
+
+    Args:
+        line: The model.
+        snapshot: What is committed.
+        new: Make a version even if the latest has the same content.
+
+    Returns:
+        The version's pointer, and its record unless the version existed.
+    """
+    repeated = None if new else _repeat(line, snapshot)
+    if repeated is not None:
+        return repeated, None
+    while True:
+        claim = claim_number(line)
+        record = snapshot.version_record(
+            Origin(
+                registry=claim.registry, model=claim.model, number=claim.number, nonce=claim.nonce
+            ),
+            created_at=claim.time,
+            actor=claim.actor,
+        )
+        with contextlib.suppress(KeyTaken, _Abandoned):
+            data = fill(line, claim, snapshot, record)
+            return append_commit(line, claim, snapshot, data), record
+
+
+def _repeat(line: Line, snapshot: Snapshot) -> Pointer | None:
+    """Journal a repeat of the latest version, if that is what the snapshot is."""
+    if line.facts.seen().state.content != snapshot.content:
+        return None
+
+    def same(state: Facts) -> VersionRepeated:
+        decided: Decisions = line.decisions.head().state
+        newest = state.newest
+        if newest is None or state.content != snapshot.content:
+            raise _Repeat
+        if newest.number in decided.deleted or newest.number in decided.withdrawn:
+            raise _Repeat
+        return VersionRepeated(number=newest.number)
+
+    try:
+        newest: Pointer = line.facts.append(same, actor=line.home.actor).state.newest
+    except _Repeat:
+        return None
+    return newest
+
+
+def claim_number(line: Line) -> Claim:
+    """Take the next free number; nobody else gets it, whatever becomes of this process."""
+    state: Facts = line.facts.seen().state
+    number = max(state.committed.last, state.abandoned.last, line.taken) + 1
+    while True:
+        claim = Claim(
+            registry=line.registry_id,
+            model=line.name,
+            number=number,
+            nonce=nonce(),
+            time=line.home.now(),
+            actor=line.home.actor,
+        )
+        try:
+            line.home.store.put_new(f"{line.folder(number)}/{layout.CLAIM}", stored(claim))
+        except KeyTaken:
+            number = _next_free(line, number)
+        else:
+            line.taken = number
+            return claim
+
+
+def _next_free(line: Line, taken: int) -> int:
+    """Probe upwards by doubling, then halve: numbers are taken in order."""
+    step = 1
+    while True:
+        steps = [step * 2**i for i in range(4)]
+        keys = [f"{line.folder(taken + s)}/{layout.CLAIM}" for s in steps]
+        found = line.home.store.read_many(keys)
+        for s, data in zip(steps, found, strict=True):
+            if data is None:
+                return _lowest_free(line, taken + s // 2, taken + s)
+        step *= 16
+
+
+def _lowest_free(line: Line, taken: int, free: int) -> int:
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        key = f"{line.folder(middle)}/{layout.CLAIM}"
+        if line.home.store.read_many([key])[0] is None:
+            free = middle
+        else:
+            taken = middle
+    return free
+
+
+def fill(line: Line, claim: Claim, snapshot: Snapshot, record: VersionRecord) -> bytes:
+    """Put every file of a claimed folder; give the bytes of `version.json`."""
+    data = stored(record)
+    version = Blob(layout.VERSION, len(data), _json.digest(data), data)
+    line.home.store.fill(
+        line.folder(claim.number), [*snapshot.blobs, version], _shared(line, snapshot)
+    )
+    return data
+
+
+def _shared(line: Line, snapshot: Snapshot) -> dict[str, str]:
+    """Find files of the latest version that hold the same bytes as ours.
+
+    Small files are cheaper written than looked up.
+    """
+    state: Facts = line.facts.seen().state
+    large = any(blob.size >= _SHARE_FROM for blob in snapshot.blobs)
+    if state.newest is None or not (large or state.content == snapshot.content):
+        return {}
+    try:
+        before = fetch(line, state.newest)
+    except (FileMissingError, DigestMismatchError, SizeMismatchError):
+        return {}
+    folder = line.folder(state.newest.number)
+    known = {(file.size, file.sha256): f"{folder}/{file.path}" for file in before.files}
+    return {
+        blob.path: known[blob.size, blob.sha256]
+        for blob in snapshot.blobs
+        if (blob.size, blob.sha256) in known
+    }
+
+
+def append_commit(line: Line, claim: Claim, snapshot: Snapshot, data: bytes) -> Pointer:
+    """Append the entry by which the version exists."""
+    event = VersionCommitted(
+        number=claim.number,
+        nonce=claim.nonce,
+        size=len(data),
+        sha256=_json.digest(data),
+        content=snapshot.content,
+        summary=snapshot.summary(claim.time),
+    )
+
+    def decide(state: Facts) -> VersionCommitted:
+        if claim.number in state.abandoned:
+            raise _Abandoned
+        return event
+
+    line.facts.append(decide, actor=claim.actor, fresh=False)
+    return pointer(event)
+
+
+# ---- resolving -----------------------------------------------------------------------------------
+
+
+def resolve(line: Line, selector: int | str | None) -> Pointer:
+    """Give the pointer of a number, of `latest` (also None, -1, -2 ...), or of an alias.
+
+    Raises:
+        VersionNotFoundError: There is no such version, or it was deleted.
+        AliasNotFoundError: There is no such alias.
+    """
+    if isinstance(selector, str) and selector != LATEST:
+        return _alias(line, selector)
+    facts: Head = line.facts.head()
+    decided: Decisions = line.decisions.head().state
+    number = _number(line, selector, facts.state, decided)
+    if number in decided.deleted:
+        raise VersionNotFoundError(
+            f"{line.ref(number)} was deleted; its tombstone is in history, its bytes are gone"
+        )
+    if number not in facts.state.committed:
+        raise VersionNotFoundError(_no_version(line, number, facts.state))
+    return _pointer(line, number, facts)
+
+
+def _alias(line: Line, name: str) -> Pointer:
+    state: Decisions = line.decisions.head().state
+    try:
+        return state.aliases[name.lower()]
+    except KeyError:
+        names = ", ".join(sorted(state.aliases)) or "none"
+        raise AliasNotFoundError(
+            f"{line.display} has no alias {name!r}; aliases: {names}"
+        ) from None
+
+
+def _number(line: Line, selector: int | str | None, facts: Facts, decided: Decisions) -> int:
+    if isinstance(selector, int) and selector > 0:
+        return selector
+    back = -selector if isinstance(selector, int) else 1
+    live = live_numbers(facts, decided)
+    for number in live:
+        back -= 1
+        if back == 0:
+            return number
+    raise VersionNotFoundError(
+        f"{line.display} has no version {selector if selector is not None else LATEST}; "
+        f"it has {len(facts.committed) - len(decided.deleted)}"
+    )
+
+
+def live_numbers(facts: Facts, decided: Decisions) -> Iterator[int]:
+    """Give the numbers that are committed and not deleted, highest first."""
+    return (number for number in reversed(facts.committed) if number not in decided.deleted)
+
+
+def _no_version(line: Line, number: int, facts: Facts) -> str:
+    if number in facts.abandoned:
+        return f"{line.ref(number)} was claimed and never committed; it was abandoned"
+    known = ", ".join(str(n) for n, _ in zip(reversed(facts.committed), range(5), strict=False))
+    return f"no version {line.ref(number)}; the latest versions are {known or 'none'}"
+
+
+def _pointer(line: Line, number: int, facts: Head) -> Pointer:
+    state: Facts = facts.state
+    if state.newest is not None and state.newest.number == number:
+        return state.newest
+    position = state.position_of(number)
+    if position is None:
+        return _search(line, number, facts)
+    keys = [layout.entry(line.facts.folder, position + i) for i in (0, 1)]
+    data, following = line.home.store.read_many(keys)
+    if data is None:
+        raise JournalForkError(f"{keys[0]} is missing; restore it from a backup")
+    entry = line.facts.parse(data, position)
+    after = None if following is None else line.facts.parse(following, position + 1)
+    event = from_json(VersionCommitted, _event(entry.event), f"{keys[0]}.event")
+    if event.number != number or (after and after.previous != _json.digest(data)):
+        raise JournalForkError(f"{keys[0]} is not the entry that was appended there")
+    return pointer(event)
+
+
+def _event(value: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in value.items() if k not in ("kind", "must_understand")}
+
+
+def _search(line: Line, number: int, facts: Head) -> Pointer:
+    for entry in line.facts.history(line.facts.start(), facts):
+        event = entry["event"]
+        if event["kind"] == VersionCommitted.kind and event["number"] == number:
+            return pointer(from_json(VersionCommitted, _event(event), line.ref(number)))
+    raise VersionNotFoundError(_no_version(line, number, facts.state))
+
+
+# ---- fetching ------------------------------------------------------------------------------------
+
+
+def fetch(line: Line, version: Pointer) -> VersionRecord:
+    """Read `version.json` and check that it is the committed one.
+
+    Raises:
+        IntegrityError: It is missing, another, or stands in a folder that is not its own.
+        VersionNotFoundError: It was deleted meanwhile.
+    """
+    what = f"{line.ref(version.number)} {layout.VERSION}"
+    try:
+        data = line.home.store.read(f"{line.folder(version.number)}/{layout.VERSION}")
+    except KeyAbsent as e:
+        _refuse_deleted(line, version.number)
+        raise FileMissingError(f"{what} is missing; restore it from a backup") from e
+    if len(data) != version.size:
+        raise SizeMismatchError(f"{what} has {len(data)} bytes, committed were {version.size}")
+    if _json.digest(data) != version.sha256:
+        raise DigestMismatchError(f"{what} is not the committed one: its sha256 is another")
+    record = parse_version(data, what)
+    _check_origin(line, version, record.origin)
+    return record
+
+
+def parse_version(data: bytes, what: str) -> VersionRecord:
+    """Read the bytes of a `version.json`."""
+    value = _json.loads_strict(data, what)
+    check_format(value, what)
+    return from_json(VersionRecord, value, what)
+
+
+def _refuse_deleted(line: Line, number: int) -> None:
+    """A file that vanished while we read belongs to a deletion, or the version is corrupt."""
+    if number in line.decisions.head().state.deleted:
+        raise VersionNotFoundError(f"{line.ref(number)} was deleted")
+
+
+def _check_origin(line: Line, version: Pointer, origin: Origin) -> None:
+    expected = (line.registry_id, line.name, version.number, version.nonce)
+    found = (origin.registry, origin.model, origin.number, origin.nonce)
+    if found != expected:
+        raise OriginMismatchError(
+            f"{line.ref(version.number)} holds {origin.model}:{origin.number} of registry "
+            f"{origin.registry}; its folder was copied or swapped"
+        )
+
+
+@attrs.frozen
+class Opened:
+    """A version's record with its files, ready to be read."""
+
+    record: VersionRecord
+    files: VersionFiles
+
+
+def open_version(line: Line, version: Pointer) -> Opened:
+    """Fetch a version's record and give access to its files."""
+    record = fetch(line, version)
+    name = line.ref(version.number)
+    files = VersionFiles(line.home.store, line.folder(version.number), record.files, name)
+    return Opened(record, files)
