@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -159,7 +159,7 @@ def _check_depth(path: str, depth: int) -> None:
         )
 
 
-_ENCODERS = {
+_ENCODERS: dict[type, Callable[[Any, str, int], Any]] = {
     int: _encode_int,
     float: _encode_float,
     str: _encode_str,
@@ -173,7 +173,8 @@ _ENCODERS = {
 
 
 def _encode_other(value: Any, path: str, depth: int) -> Any:
-    for kind in (bool, int, float, str, bytes):
+    kinds: tuple[Any, ...] = (int, float, str, bytes)
+    for kind in kinds:
         if isinstance(value, kind):  # subclasses: IntEnum, StrEnum, numpy.float64, numpy.str_
             return _encode(kind(value), path, depth)
     if isinstance(value, Mapping):

@@ -70,7 +70,8 @@ def _ci_actor() -> Actor | None:
 def _run_url() -> str | None:
     env = os.environ
     if env.get("GITHUB_RUN_ID"):
-        return f"{env.get('GITHUB_SERVER_URL', '')}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{env['GITHUB_RUN_ID']}"
+        repository = f"{env.get('GITHUB_SERVER_URL', '')}/{env.get('GITHUB_REPOSITORY', '')}"
+        return f"{repository}/actions/runs/{env['GITHUB_RUN_ID']}"
     return env.get("CI_JOB_URL") or env.get("BUILDKITE_BUILD_URL")
 
 

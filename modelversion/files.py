@@ -60,7 +60,8 @@ class VersionFiles:
         if len(paths) < 2 or total < _IN_PARALLEL:
             return {path: memoryview(get(path)) for path in paths}
         with ThreadPoolExecutor(min(len(paths), os.cpu_count() or 2)) as pool:
-            return dict(zip(paths, map(memoryview, pool.map(get, paths)), strict=True))
+            found = pool.map(lambda path: memoryview(get(path)), paths)
+            return dict(zip(paths, found, strict=True))
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """Give a file's bytes piece by piece; the last piece comes only if all were right."""

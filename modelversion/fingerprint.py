@@ -16,7 +16,7 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 def is_data(value: Any) -> bool:
     """Tell whether a value is a table, an array or a tensor: something with a shape."""
-    if isinstance(value, _PLAIN) or isinstance(value, type):
+    if isinstance(value, (*_PLAIN, type)):
         return False
     return _shape(value) not in (None, ())
 
@@ -36,7 +36,7 @@ def describe(name: str, value: Any) -> DataRecord:
 def _shape(value: Any) -> tuple[int, ...] | None:
     try:
         return tuple(int(size) for size in value.shape)
-    except Exception:  # any attribute of a foreign object may raise anything; capture never fails
+    except Exception:  # noqa: BLE001 - a foreign attribute may raise anything, capture never
         return None
 
 
@@ -48,7 +48,7 @@ def _dtype(value: Any) -> str | None:
 def _columns(value: Any) -> dict[str, str]:
     try:
         return dict(_pairs(value)[:MAX_COLUMNS])
-    except Exception:  # any attribute of a foreign object may raise anything; capture never fails
+    except Exception:  # noqa: BLE001 - a foreign attribute may raise anything, capture never
         return {}
 
 
@@ -56,7 +56,7 @@ def _pairs(value: Any) -> list[tuple[str, str]]:
     schema = getattr(value, "schema", None)
     if isinstance(schema, Mapping):  # polars
         return [(str(name), str(dtype)) for name, dtype in schema.items()]
-    if hasattr(schema, "names") and hasattr(schema, "types"):  # pyarrow
+    if schema is not None and hasattr(schema, "types"):  # pyarrow
         return [(str(n), str(t)) for n, t in zip(schema.names, schema.types, strict=True)]
     if hasattr(value, "dtypes") and hasattr(value, "columns"):  # pandas
         return [(str(n), str(t)) for n, t in zip(value.columns, value.dtypes, strict=True)]

@@ -68,10 +68,8 @@ class Home:
         record = RegistryRecord(
             format=FORMAT, id=nonce() + nonce(), created_at=self.now(), actor=self.actor
         )
-        try:
+        with contextlib.suppress(KeyTaken):
             self.store.put_new(layout.REGISTRY, stored(record))
-        except KeyTaken:
-            pass
         self._id = _registry_id(self.store.read(layout.REGISTRY), self.store.url)
         return self._id
 

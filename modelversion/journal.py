@@ -187,6 +187,9 @@ class Journal:
                 f"{self._store.url}/{self.folder}: entry {entry.position} does not continue "
                 f"entry {head.position}; one of the two was replaced"
             )
+        return self._next(head, entry, data)
+
+    def _next(self, head: Head, entry: Entry, data: bytes) -> Head:
         return Head(
             position=entry.position,
             digest=_json.digest(data),
@@ -277,25 +280,27 @@ class Journal:
         """
         head = self.head() if fresh else self.seen()
         for attempt in range(MAX_ATTEMPTS):
-            data, moment = self._entry(head, decide(head.state), actor)
+            entry = self._entry(head, decide(head.state), actor)
+            data = stored(entry)
+            _check_size(data, entry.event)
             try:
-                self._store.put_new(layout.entry(self.folder, head.position + 1), data)
+                self._store.put_new(layout.entry(self.folder, entry.position), data)
             except KeyTaken:
                 _wait(attempt)
                 head = self.head()
                 continue
-            return self._landed(head, data, moment)
+            return self._landed(head, entry, data)
         raise ConflictError(
             f"{self._store.url}/{self.folder}: {MAX_ATTEMPTS} other writers were faster, one "
             "after the other; try again when fewer write"
         )
 
-    def _entry(self, head: Head, event: Any, actor: Actor) -> tuple[bytes, str]:
+    def _entry(self, head: Head, event: Any, actor: Actor) -> Entry:
         clock = self._clock()
         moment = _json.timestamp(clock)
         if head.time and moment <= head.time:
             moment = _json.timestamp(_json.parse_timestamp(head.time) + _TICK)
-        entry = Entry(
+        return Entry(
             position=head.position + 1,
             previous=head.digest,
             nonce=nonce(),
@@ -304,16 +309,9 @@ class Journal:
             actor=actor,
             event=event_json(event),
         )
-        data = stored(entry)
-        if len(data) > MAX_ENTRY:
-            raise InvalidValueError(
-                f"a {event.kind} of {len(data)} bytes is too large; at most {MAX_ENTRY} are kept "
-                "in one journal entry: shorten its text or tags"
-            )
-        return data, moment
 
-    def _landed(self, head: Head, data: bytes, moment: str) -> Head:
-        head = self._keep(self._apply(head, data))
+    def _landed(self, before: Head, entry: Entry, data: bytes) -> Head:
+        head = self._keep(self._next(before, entry, data))
         if head.position % layout.MERGE == 0:
             self._run(lambda: self.merge(head))
         return head
@@ -411,7 +409,7 @@ class Journal:
                 yield key, "does not say what the entries that it merges say; delete it"
 
 
-_SIZES = {level: size for level, size in enumerate(layout.LEVELS, 1)}
+_SIZES = dict(enumerate(layout.LEVELS, 1))
 
 
 def _spans(first: int, last: int) -> Iterator[tuple[int, int, int]]:
@@ -430,6 +428,14 @@ def _spans(first: int, last: int) -> Iterator[tuple[int, int, int]]:
 def _merged_lines(data: bytes, count: int) -> list[bytes] | None:
     lines = data.split(b"\n")
     return lines[:-1] if len(lines) == count + 1 else None
+
+
+def _check_size(data: bytes, event: Json) -> None:
+    if len(data) > MAX_ENTRY:
+        raise InvalidValueError(
+            f"a {event['kind']} of {len(data)} bytes is too large; at most {MAX_ENTRY} are kept "
+            "in one journal entry: shorten its text or tags"
+        )
 
 
 def _wait(attempt: int) -> None:

@@ -59,10 +59,10 @@ def version(model: str, number: int) -> str:
 
 
 def artifact_path(path: Any) -> str:
-    """Check the path of an artifact and give its path inside the version.
+    r"""Check the path of an artifact and give its path inside the version.
 
     Args:
-        path: Relative POSIX parts, NFC, without `\\`, `:` or control characters, each at most
+        path: Relative POSIX parts, NFC, without `\`, `:` or control characters, each at most
             255 bytes long and not ending in a dot or a space.
 
     Raises:

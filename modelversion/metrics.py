@@ -13,12 +13,17 @@ from modelversion.errors import InvalidNameError, InvalidValueError
 from modelversion.records import MetricRecord
 
 MAX_KEY = 200
-_HIGHER = frozenset(
-    ["acc", "accuracy", "auc", "auroc", "auprc", "roc", "f1", "fbeta", "precision", "recall", "sensitivity", "specificity", "r2", "score", "ap", "map", "ndcg", "mrr", "iou", "dice", "jaccard", "bleu", "rouge", "meteor", "mcc", "kappa", "likelihood", "silhouette", "lift", "gini", "psnr", "ssim", "reward", "throughput"]
-)
-_LOWER = frozenset(
-    ["loss", "err", "error", "errors", "mse", "rmse", "rmsle", "mae", "mape", "smape", "mad", "logloss", "nll", "perplexity", "ppl", "brier", "ece", "fpr", "fnr", "wer", "cer", "fid", "latency", "seconds", "ms", "time", "bytes", "deviance", "regret", "hinge", "divergence", "kl"]
-)
+_HIGHER_WORDS = """
+    acc accuracy auc auroc auprc roc f1 fbeta precision recall sensitivity specificity r2 score
+    ap map ndcg mrr iou dice jaccard bleu rouge meteor mcc kappa likelihood silhouette lift gini
+    psnr ssim reward throughput
+"""
+_LOWER_WORDS = """
+    loss err error errors mse rmse rmsle mae mape smape mad logloss nll perplexity ppl brier ece
+    fpr fnr wer cer fid latency seconds ms time bytes deviance regret hinge divergence kl
+"""
+_HIGHER = frozenset(_HIGHER_WORDS.split())
+_LOWER = frozenset(_LOWER_WORDS.split())
 
 
 @attrs.frozen

@@ -7,7 +7,8 @@ A record is a frozen attrs class whose fields say what JSON they take. `to_json`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import attrs
@@ -17,7 +18,7 @@ from modelversion.errors import NewerFormatError, RecordError
 
 FORMAT = 1
 Json = dict[str, Any]
-R = TypeVar("R", bound="attrs.AttrsInstance")
+R = TypeVar("R")
 
 
 def _plain(kind: type | tuple[type, ...], default: Any = attrs.NOTHING) -> Any:
@@ -58,35 +59,27 @@ def to_json(record: Any) -> Json:
         value = getattr(record, name)
         if value is None or (value in ((), {}) and nested is not object):
             continue
-        result[name] = _WRITERS[kind](value)
+        if kind == "one":
+            value = to_json(value)
+        elif kind == "many":
+            value = [to_json(item) for item in value]
+        elif kind == "by_name":
+            value = {key: to_json(item) for key, item in value.items()}
+        result[name] = value
     return result
 
 
-_WRITERS: dict[str, Any] = {
-    "plain": lambda value: value,
-    "one": to_json,
-    "many": lambda items: [to_json(item) for item in items],
-    "by_name": lambda items: {name: to_json(item) for name, item in items.items()},
-}
-
-
-_FIELDS: dict[type, tuple[tuple[str, str, Any], ...]] = {}
-
-
-def _fields(cls: type) -> tuple[tuple[str, str, Any], ...]:
+@functools.cache
+def _fields(cls: Any) -> tuple[tuple[str, str, Any], ...]:
     """List (name, kind of JSON, what it takes) of a record's fields."""
-    found = _FIELDS.get(cls)
-    if found is None:
-        rows = []
-        for field in attrs.fields(cls):
-            if field.name != "extra":
-                ((kind, nested),) = field.metadata.items()
-                rows.append((field.name, kind, nested))
-        found = _FIELDS[cls] = tuple(rows)
-    return found
+    return tuple(
+        (field.name, *next(iter(field.metadata.items())))
+        for field in attrs.fields(cls)
+        if field.name != "extra"
+    )
 
 
-def from_json(cls: type[R], value: Any, path: str) -> R:
+def from_json(cls: Callable[..., R], value: Any, path: str) -> R:
     """Read a record from plain JSON.
 
     Args:
@@ -103,35 +96,47 @@ def from_json(cls: type[R], value: Any, path: str) -> R:
     known = {}
     for name, kind, nested in _fields(cls):
         if name in rest:
-            known[name] = _read(kind, nested, rest.pop(name), f"{path}.{name}")
+            known[name] = _READERS[kind](nested, rest.pop(name), f"{path}.{name}")
     try:
         return cls(**known, extra=rest)
     except TypeError as e:
-        missing = [
-            name for name, _, _ in _fields(cls) if name not in known and _required(cls, name)
-        ]
-        raise RecordError(f"{path}.{missing[0]} is missing; the record was edited") from e
+        missing = next(f.name for f in attrs.fields(cls) if _lacks(f, known))  # type: ignore[arg-type]
+        raise RecordError(f"{path}.{missing} is missing; the record was edited") from e
 
 
-def _required(cls: type, name: str) -> bool:
-    return getattr(attrs.fields_dict(cls)[name], "default", None) is attrs.NOTHING
+def _lacks(field: Any, known: Json) -> bool:
+    return field.default is attrs.NOTHING and field.name not in known
 
 
-def _read(kind: str, nested: Any, value: Any, path: str) -> Any:
-    if kind == "one":
-        return None if value is None else from_json(nested, value, path)
-    if kind == "many":
-        if not isinstance(value, list):
-            raise RecordError(f"{path} must be a list, found {_name(value)}")
-        return [from_json(nested, item, f"{path}[{i}]") for i, item in enumerate(value)]
-    if kind == "by_name":
-        if not isinstance(value, dict):
-            raise RecordError(f"{path} must be an object, found {_name(value)}")
-        return {name: from_json(nested, item, f"{path}.{name}") for name, item in value.items()}
+def _read_one(record: Any, value: Any, path: str) -> Any:
+    return None if value is None else from_json(record, value, path)
+
+
+def _read_many(record: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, list):
+        raise RecordError(f"{path} must be a list, found {_name(value)}")
+    return [from_json(record, item, f"{path}[{i}]") for i, item in enumerate(value)]
+
+
+def _read_by_name(record: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise RecordError(f"{path} must be an object, found {_name(value)}")
+    return {name: from_json(record, item, f"{path}.{name}") for name, item in value.items()}
+
+
+def _read_plain(kind: Any, value: Any, path: str) -> Any:
     # bool is an int to isinstance and is not one in JSON.
-    if not isinstance(value, nested) or (isinstance(value, bool) and not _takes_bool(nested)):
-        raise RecordError(f"{path} must be {_names(nested)}, found {_name(value)}")
+    if not isinstance(value, kind) or (isinstance(value, bool) and not _takes_bool(kind)):
+        raise RecordError(f"{path} must be {_names(kind)}, found {_name(value)}")
     return value
+
+
+_READERS: dict[str, Callable[[Any, Any, str], Any]] = {
+    "one": _read_one,
+    "many": _read_many,
+    "by_name": _read_by_name,
+    "plain": _read_plain,
+}
 
 
 def _takes_bool(kind: Any) -> bool:

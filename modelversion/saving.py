@@ -18,7 +18,7 @@ from modelversion.errors import (
 from modelversion.layout import VERSION
 from modelversion.records import Origin, stored
 from modelversion.snapshot import NOTHING, Notes, Snapshot, take
-from modelversion.spool import Spool
+from modelversion.storage.spool import Spool
 from modelversion.state import Pointer
 from modelversion.versions import Line, commit
 

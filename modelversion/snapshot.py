@@ -32,7 +32,7 @@ from modelversion.records import (
     to_json,
 )
 from modelversion.serializers import for_object
-from modelversion.spool import Spool
+from modelversion.storage.spool import Spool
 from modelversion.storage import Blob
 
 MAX_PARAMS = 2**20
@@ -163,7 +163,7 @@ def check_params(params: Mapping[str, Any]) -> Json:
 
 
 def check_tags(tags: Mapping[str, Any]) -> Json:
-    """Give tags as tagged JSON: names with text, numbers, bools or None, at most 1,000 characters."""
+    """Give tags as tagged JSON: text of at most 1,000 characters, numbers, bools or None."""
     return {check_key(n, "tag"): _tag(n, v) for n, v in _mapping(tags, "tags").items()}
 
 

@@ -1,12 +1,12 @@
-"""Source code: of functions, of modules, and whether it is the code that runs."""
+"""Source code: which modules are the user's own, and the source of functions and modules."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterator
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 _PACKAGE = __name__.split(".", 1)[0]
@@ -30,79 +30,100 @@ def own_modules() -> list[ModuleType]:
     """
     for name in [name for name in list(sys.modules) if name not in _OWN]:
         _OWN[name] = is_own(name)
-    return [sys.modules[name] for name, own in _OWN.items() if own and name in sys.modules]
+    found = [sys.modules[name] for name, own in _OWN.items() if own and name in sys.modules]
+    # A module may stand under several names, of which only its own tells what it is.
+    named = {m.__name__: m for m in found if isinstance(m, ModuleType)}
+    return [module for name, module in named.items() if is_own(name)]
 
 
 def is_own(name: str) -> bool:
     """Tell whether an imported module is the user's own code."""
     module = sys.modules.get(name)
-    if module is None or name == "__main__" or name.split(".", 1)[0] == _PACKAGE:
+    if name == "__main__" or name.split(".", 1)[0] == _PACKAGE:
         return False
+    if not isinstance(module, ModuleType):
+        return False
+    places = _places(module)
+    if not places:
+        # Made by hand and filled by exec(), which leaves its mark; C libraries make some too.
+        return getattr(module, "__spec__", None) is None and "__builtins__" in vars(module)
+    return not any(_is_library(place) for place in places)
+
+
+def _places(module: ModuleType) -> list[str]:
+    """Give the file of a module, or the folders of a package that has no file."""
     file = getattr(module, "__file__", None)
-    if file is None:
-        # Made by hand, as notebooks and exec do; packages and built-ins have a spec.
-        return isinstance(module, ModuleType) and getattr(module, "__spec__", None) is None
-    return not any(f"/{part}/" in file.replace("\\", "/") for part in _LIBRARIES) and not (
-        file.startswith(_STDLIB)
-    )
+    return [file] if file else [str(place) for place in getattr(module, "__path__", ())]
 
 
-def module_digest(module: ModuleType) -> str | None:
-    """Give the sha256 of a module's source file, None where there is none to read."""
-    file = getattr(module, "__file__", None)
-    if not file or not file.endswith(".py"):
-        return None
-    try:
-        with open(file, "rb") as source:
-            return hashlib.file_digest(source, "sha256").hexdigest()
-    except OSError:
-        return None
+def _is_library(place: str) -> bool:
+    parts = place.replace("\\", "/").split("/")
+    return any(name in parts for name in _LIBRARIES) or place.startswith(_STDLIB)
 
 
-def digest_if_current(cls: type) -> str | None:
-    """Give the digest of a class's module file if the file still holds the code that runs.
+# ---- the source of modules -----------------------------------------------------------------------
 
-    A file that was edited after the import says nothing about the class in memory.
+
+def module_sources(name: str) -> str | None:
+    """Digest the source files of an imported module and of the packages it lies in.
+
+    Returns:
+        A sha256 in hex, None where one of them has no source file.
     """
-    module = sys.modules.get(cls.__module__)
-    digest = None if module is None else module_digest(module)
-    if module is None or digest is None:
-        return None
-    known = _codes(module.__file__ or "", digest)
-    return digest if all(code in known for code in _own_codes(cls)) else None
+    modules = [sys.modules.get(package) for package in _lineage(name)]
+    return _digest_files(getattr(module, "__file__", None) for module in modules)
 
 
-_CODES: dict[tuple[str, str], frozenset[CodeType]] = {}
+def importable_sources(name: str) -> str | None:
+    """Digest the same of a module that is not imported; nothing of it is run."""
+    return _digest_files(_find_files(name))
 
 
-def _codes(file: str, digest: str) -> frozenset[CodeType]:
-    """Compile a source file and give every code object in it."""
-    key = (file, digest)
-    if key not in _CODES:
+def _lineage(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _find_files(name: str) -> Iterator[str | None]:
+    path: Any = None
+    for package in _lineage(name):
+        spec = _find_spec(package, path)
+        if spec is None:
+            yield "absent"
+            return
+        yield spec.origin
+        path = spec.submodule_search_locations
+
+
+def _find_spec(name: str, path: Any) -> Any:
+    # importlib.util.find_spec imports the packages above, which is what must not happen here.
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        spec = None if find is None else find(name, path)
+        if spec is not None:
+            return spec
+    return None
+
+
+def _digest_files(files: Iterable[str | None]) -> str | None:
+    """Digest files in order; None stands for a package without one, which runs nothing."""
+    lines = []
+    for file in files:
+        if file is not None and not file.endswith(".py"):
+            return None
         try:
-            with open(file, "rb") as source:
-                top = compile(source.read(), file, "exec", dont_inherit=True)
-        except (OSError, SyntaxError, ValueError):
-            return frozenset()
-        _CODES[key] = frozenset(_nested(top))
-    return _CODES[key]
+            lines.append("" if file is None else _digest_file(file))
+        except OSError:
+            return None
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if any(lines) else None
 
 
-def _nested(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _nested(constant)
+def _digest_file(file: str) -> str:
+    with open(file, "rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-def _own_codes(cls: type) -> Iterator[CodeType]:
-    for value in vars(cls).values():
-        parts = (value, *(getattr(value, name, None) for name in ("__func__", "fget", "fset")))
-        for part in parts:
-            # Methods that a class decorator generated stand in no file.
-            if isinstance(part, FunctionType) and part.__module__ == cls.__module__:
-                if not part.__code__.co_filename.startswith("<"):
-                    yield part.__code__
+# ---- the source of functions ---------------------------------------------------------------------
 
 
 def function_source(function: Any) -> str | None:

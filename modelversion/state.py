@@ -168,7 +168,7 @@ class Fold:
             return self._unknown(state, entry, kind)
         cls, rule = known
         try:
-            event = from_json(cls, _fields(entry.event), f"event at {entry.position}")
+            event: Any = from_json(cls, _fields(entry.event), f"event at {entry.position}")
         except RecordError:
             return _void(state)
         after = rule(state, event, entry)

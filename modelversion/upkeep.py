@@ -138,9 +138,9 @@ def same_object(histories: Iterable[History], line: Line, number: int) -> list[t
         if history.line is line and n == number:
             wanted = history.full(n).get("object")
     for history, n in rows:
-        if wanted and history.full(n).get("object") == wanted:
-            if history.line is not line or n != number:
-                found.append((history.line, n))
+        itself = history.line is line and n == number
+        if wanted and not itself and history.full(n).get("object") == wanted:
+            found.append((history.line, n))
     return found
 
 

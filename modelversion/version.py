@@ -210,7 +210,7 @@ class Version:
 
     def untag(self, *names: str) -> None:
         """Remove tags; one that is not set is no error."""
-        event = TagsChanged(number=self.number, removed=[check_key(n, "tag") for n in names])
+        event = TagsChanged(number=self.number, removed=tuple(check_key(n, "tag") for n in names))
         self._line.facts.append(lambda _: event, actor=self._line.home.actor)
 
     def note(self, text: str) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol
 
+from modelversion.errors import InvalidInputError
 from modelversion.records import ObjectRecord
-from modelversion.spool import Spool
+from modelversion.storage.spool import Spool
 
 ENTRY_POINTS = "modelversion.serializers"
 Allow = bool | Collection[str]

@@ -7,11 +7,13 @@ packed into one file at offsets that are multiples of 64, which mapped arrays ne
 
 from __future__ import annotations
 
-import io
+import contextlib
 import pickle
 import threading
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, TypeVar
 
 import cloudpickle
 
@@ -21,8 +23,9 @@ from modelversion.layout import OBJECT
 from modelversion.records import BufferRecord, ObjectRecord
 from modelversion.serializers import Allow, Source
 from modelversion.serializers._reducers import Holders, reducers
+from modelversion.serializers._sameness import class_digest, global_names
 from modelversion.serializers._scan import pickle_globals
-from modelversion.spool import Spool
+from modelversion.storage.spool import Spool
 
 NAME = "cloudpickle"
 IN_STREAM = 4096
@@ -30,6 +33,8 @@ OWN_FILE = 2**20
 ALIGNMENT = 64
 STREAM = f"{OBJECT}/object.pkl"
 PACKED = f"{OBJECT}/buffers.bin"
+
+_OWN_STATE = reconstruct.own_state
 
 # cloudpickle keeps the modules that go by value in one list of the process.
 _BY_VALUE = threading.RLock()
@@ -55,6 +60,8 @@ class CloudpickleSerializer:
             try:
                 _pickle(value, stream, buffers)
             except Exception as e:  # the object's own __reduce__ may raise anything
+                if isinstance(e, OSError) and _failure(value) is None:
+                    raise  # not the object: its file could not be written
                 raise _refusal(value, e) from e
         stream_blob = spool.blobs[-1]
         names = pickle_globals(stream_blob.read())
@@ -78,7 +85,7 @@ class CloudpickleSerializer:
             check_allowed(pickle_globals(stream), allow)
         files = source.views(sorted({buffer.path for buffer in record.buffers}), mmap=mmap)
         buffers = [files[b.path][b.offset : b.offset + b.size] for b in record.buffers]
-        return pickle.loads(stream, buffers=buffers)
+        return pickle.loads(stream, buffers=buffers, fix_imports=False)  # noqa: S301 - verified and allowed above
 
 
 def type_name(value: Any) -> str:
@@ -124,49 +131,96 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         reducer = self._reducers.get(type(obj))
         if reducer is not None:
             return reducer(obj, self._holders)
+        if isinstance(obj, ModuleType):
+            return _own_module(obj)
+        if isinstance(obj, TypeVar):
+            return _untracked(cloudpickle.Pickler.dispatch_table[TypeVar](obj))
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
-            return _importable_or_new(obj, reduced)
+            return _own_class(obj, reduced)
         return reduced
 
 
-def _importable_or_new(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Wrap cloudpickle's reduction of a class so that loading prefers the importable one."""
-    make, args, state, _, _, setter = reduced
-    digest = source.digest_if_current(cls) if source.is_own(cls.__module__) else None
-    if digest is None:
+def _own_class(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Wrap cloudpickle's reduction of a class so that loading prefers one that is the same.
+
+    cloudpickle gives a class an id of the process, and loading a class of a known id changes
+    the one that is there: the class of one version would get the code of another.
+    """
+    make, (*args, _, extra), state, _, _, setter = reduced
+    args = (*args, None, extra)
+    code = class_digest(cls)
+    if code is None or "<locals>" in cls.__qualname__:
+        return make, args, state, None, None, setter
+    sources = source.module_sources(cls.__module__) if source.is_own(cls.__module__) else None
+    where = (cls.__module__, cls.__qualname__, code, sources or "", reconstruct.running_python())
+    pending = [code]
+    filling = (setter, state, pending)
+    return reconstruct.own_class, (where, make, args, pending), filling, None, None, _OWN_STATE
+
+
+def _untracked(reduced: Any) -> Any:
+    """Take cloudpickle's id of the process out of the reduction of a type variable."""
+    if not isinstance(reduced, tuple) or reduced[0] is not cloudpickle.cloudpickle._make_typevar:
         return reduced
-    wanted = (cls.__module__, cls.__qualname__, digest, make, args)
-    return reconstruct.own_class, wanted, (setter, state), None, None, reconstruct.own_state
+    make, (*args, _) = reduced
+    return make, (*args, None)
 
 
-def _add_buffers(
-    buffers: list[pickle.PickleBuffer], spool: Spool
-) -> Iterator[BufferRecord] | tuple[BufferRecord, ...]:
+def _own_module(module: ModuleType) -> Any:
+    """Reduce a module of the user's own code to its contents, filled in once it is made.
+
+    Modules that name each other would never end if the contents were arguments.
+    """
+    if not source.is_own(module.__name__):
+        return NotImplemented
+    state = {name: value for name, value in vars(module).items() if name not in _IMPORT_SYSTEM}
+    return ModuleType, (module.__name__,), state
+
+
+_IMPORT_SYSTEM = frozenset(
+    ["__builtins__", "__cached__", "__loader__", "__path__", "__spec__", "__warningregistry__"]
+)
+
+
+def _add_buffers(buffers: list[pickle.PickleBuffer], spool: Spool) -> tuple[BufferRecord, ...]:
+    """Spool each large buffer as a file of its own, and the small ones packed into one."""
     views = [buffer.raw() for buffer in buffers]
-    packed = io.BytesIO()
+    packed = _pack([view for view in views if view.nbytes < OWN_FILE], spool)
     large: list[tuple[str, memoryview]] = []
     records = []
     for view in views:
+        path, offset = PACKED, 0
         if view.nbytes >= OWN_FILE:
-            path, offset = f"{OBJECT}/buffer-{len(large)}.bin", 0
+            path = f"{OBJECT}/buffer-{len(large)}.bin"
             large.append((path, view))
         else:
-            packed.write(b"\0" * (-packed.tell() % ALIGNMENT))
-            path, offset = PACKED, packed.tell()
-            packed.write(view)
+            offset = next(packed)
         records.append(BufferRecord(path=path, offset=offset, size=view.nbytes))
-    if packed.tell():
-        spool.add(PACKED, packed.getvalue())
     spool.add_views(large)
     return tuple(records)
+
+
+def _pack(views: list[memoryview], spool: Spool) -> Iterator[int]:
+    """Write views one behind the other, aligned, and give their offsets."""
+    offsets = []
+    if views:
+        with spool.writer(PACKED) as file:
+            end = 0
+            for view in views:
+                padding = -end % ALIGNMENT
+                file.write(b"\0" * padding)
+                file.write(view)
+                offsets.append(end + padding)
+                end += padding + view.nbytes
+    return iter(offsets)
 
 
 def _check_own_globals(value: Any, names: tuple[str, ...]) -> None:
     """Refuse a stream that needs a module which only this machine has."""
     for name in names:
         module = name.partition(":")[0]
-        if source.is_own(module):
+        if module == "__main__" or source.is_own(module):
             raise UnpicklableError(
                 f"object needs {name.replace(':', '.')} of your own code, which could not be "
                 "stored by value; define it in Python source, or install its package",
@@ -178,7 +232,7 @@ def _check_own_globals(value: Any, names: tuple[str, ...]) -> None:
 
 
 def _refusal(value: Any, e: Exception) -> UnpicklableError:
-    path, part, cause = _blame(value, e)
+    path, part, cause = _blame("object", value, e, [value]) or ("object", value, e)
     return UnpicklableError(
         f"{path} is a {type_name(part)} and cannot be pickled ({cause}); "
         "remove it before saving, or leave it out in __getstate__",
@@ -187,25 +241,35 @@ def _refusal(value: Any, e: Exception) -> UnpicklableError:
     )
 
 
-def _blame(value: Any, e: Exception) -> tuple[str, Any, Exception]:
-    """Walk down to the smallest part that fails by itself."""
-    path, part, cause, seen = "object", value, e, {id(value)}
-    for _ in range(100):
-        for step, child in _children(part):
-            failure = None if id(child) in seen else _failure(child)
-            if failure is not None:
-                seen.add(id(child))
-                path, part, cause = path + step, child, failure
-                break
-        else:
-            break
-    return path, part, cause
+_DEEPEST = 100
+
+
+def _blame(
+    path: str, part: Any, cause: Exception, seen: list[Any]
+) -> tuple[str, Any, Exception] | None:
+    """Walk down to the smallest part that fails by itself.
+
+    Returns:
+        None if the part fails only because of one that was seen before.
+    """
+    explained = False
+    for step, child in _children(part) if len(seen) < _DEEPEST else ():
+        failure = _failure(child)
+        if failure is None:
+            continue
+        explained = True
+        if not any(child is one for one in seen):
+            seen.append(child)
+            found = _blame(path + step, child, failure, seen)
+            if found is not None:
+                return found
+    return None if explained else (path, part, cause)
 
 
 def _failure(part: Any) -> Exception | None:
     try:
         _pickle(part, _Nowhere(), [])
-    except Exception as e:  # the object's own __reduce__ may raise anything
+    except Exception as e:  # noqa: BLE001 - the object's own __reduce__ may raise anything
         return e
     return None
 
@@ -216,24 +280,45 @@ class _Nowhere:
 
 
 def _children(part: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(part, dict):
-        yield from ((f"[{key!r}]", child) for key, child in part.items())
-    elif isinstance(part, (list, tuple)):
-        yield from ((f"[{i}]", child) for i, child in enumerate(part))
-    elif isinstance(part, (set, frozenset)):
-        yield from (("{...}", child) for child in part)
-    closure = getattr(part, "__closure__", None)
-    if closure:
-        names = part.__code__.co_freevars
-        yield from (
-            (f".<closure {n}>", c.cell_contents) for n, c in zip(names, closure, strict=True)
-        )
-    if hasattr(part, "__code__"):
-        used = (n for n in part.__code__.co_names if n in part.__globals__)
-        yield from ((f".<global {name}>", part.__globals__[name]) for name in used)
-    state = getattr(part, "__dict__", None)
-    if isinstance(state, dict):
-        yield from ((f".{name}", child) for name, child in state.items())
+    """Give what a value is made of, with the step that leads there."""
+    rules = (
+        (dict, lambda: ((f"[{key!r}]", child) for key, child in part.items())),
+        ((list, tuple), lambda: ((f"[{i}]", child) for i, child in enumerate(part))),
+        ((set, frozenset), lambda: (("{...}", child) for child in part)),
+        (FunctionType, lambda: _of_function(part)),
+        (MethodType, lambda: [(".__func__", part.__func__), (".__self__", part.__self__)]),
+        (partial, lambda: ((f".{n}", getattr(part, n)) for n in ("func", "args", "keywords"))),
+        ((staticmethod, classmethod), lambda: [(".__func__", part.__func__)]),
+        (property, lambda: ((f".{n}", getattr(part, n)) for n in ("fget", "fset", "fdel"))),
+    )
+    for kind, children in rules:
+        if isinstance(part, kind):
+            yield from children()
+    yield from _of_object(part)
+
+
+def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    code = function.__code__
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+        with contextlib.suppress(ValueError):  # an empty cell holds nothing
+            yield f".<closure {name}>", cell.cell_contents
+    yield ".__defaults__", function.__defaults__
+    yield ".__kwdefaults__", function.__kwdefaults__
+    for name in global_names(code):
+        if name in function.__globals__:
+            yield f".<global {name}>", function.__globals__[name]
+
+
+def _of_object(part: Any) -> Iterator[tuple[str, Any]]:
+    with contextlib.suppress(Exception):  # its class may have made __dict__ anything
+        yield from ((f".{name}", child) for name, child in vars(part).items())
+    for cls in type(part).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            with contextlib.suppress(AttributeError):
+                yield f".{name}", object.__getattribute__(part, name)
+    if not isinstance(part, type):
+        yield ".__class__", type(part)
 
 
 # ---- loading
@@ -251,6 +336,7 @@ def check_allowed(names: tuple[str, ...], allow: Allow) -> None:
         shown = ", ".join(refused[:8]) + (", ..." if len(refused) > 8 else "")
         raise UntrustedPickleError(
             f"loading would import {shown}, which allow_pickle does not name; if you trust who "
-            f"wrote this version, load with allow_pickle=True or allow_pickle={list(refused)[:8]!r}",
+            "wrote this version, load with allow_pickle=True or "
+            f"allow_pickle={list(refused)[:8]!r}",
             globals=refused,
         )

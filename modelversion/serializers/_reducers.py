@@ -1,20 +1,24 @@
 """Arrays that pickle protocol 5 would copy into the stream, sent out of band instead.
 
-Each reducer gives a standard reduce value made of public names of the library concerned, so
-that a plain `pickle.load` with the buffers rebuilds the object. A library is looked at only
+Each reducer gives a standard reduce value, of names that do no more than they are here for:
+one who allows them by name must not allow any method of any object with them, as
+`operator.methodcaller` would. A library is looked at only
 if it is imported already: an object of its own cannot exist otherwise.
 """
 
 from __future__ import annotations
 
 import functools
-import operator
 import pickle
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from modelversion import source
+from modelversion.reconstruct import lru_cached, torch_storage
+
 Reducer = Callable[[Any, "Holders"], Any]
+_LRU = type(functools.lru_cache(len))
 
 
 class Holders:
@@ -30,20 +34,10 @@ class Holders:
         return self._kept[key]
 
 
-class _Call:
-    """Pickles as a call; the pickle holds its result."""
-
-    def __init__(self, function: Any, *args: Any) -> None:
-        self._reduced = (function, args)
-
-    def __reduce__(self) -> Any:
-        return self._reduced
-
-
 def reducers() -> dict[type, Reducer]:
     """Give the reducers of the libraries that are imported."""
     numpy, torch, polars = (sys.modules.get(name) for name in ("numpy", "torch", "polars"))
-    found: dict[type, Reducer] = {}
+    found: dict[type, Reducer] = {functools.cached_property: _cached_property, _LRU: _lru_cached}
     if numpy is not None and hasattr(numpy, "ndarray"):
         found[numpy.ndarray] = _datetime_array
     if torch is not None and hasattr(torch, "UntypedStorage"):
@@ -54,11 +48,26 @@ def reducers() -> dict[type, Reducer]:
     return found
 
 
+def _cached_property(value: Any, holders: Holders) -> Any:
+    # Up to Python 3.11 it holds a lock.
+    return functools.cached_property, (value.func,), {"attrname": value.attrname}
+
+
+def _lru_cached(function: Any, holders: Holders) -> Any:
+    # Its own reduction is a name, which other processes do not have.
+    if function.__module__ != "__main__" and not source.is_own(function.__module__):
+        return NotImplemented
+    how = function.cache_parameters()
+    return lru_cached, (function.__wrapped__, how["maxsize"], how["typed"])
+
+
 def _datetime_array(array: Any, holders: Holders) -> Any:
     # numpy sends only buffers with a PEP 3118 format out of band, and times have none.
-    if array.dtype.kind not in "mM" or not array.flags.c_contiguous or array.ndim == 0:
+    whole = array.flags.c_contiguous or array.flags.f_contiguous
+    if array.dtype.kind not in "mM" or not whole or array.size == 0:
         return NotImplemented
-    return operator.methodcaller("view", array.dtype), (array.view("i8"),)
+    buffer = pickle.PickleBuffer(array.view("i8"))
+    return type(array), (array.shape, array.dtype, buffer, 0, array.strides)
 
 
 def _untyped_storage(storage: Any, holders: Holders) -> Any:
@@ -66,13 +75,11 @@ def _untyped_storage(storage: Any, holders: Holders) -> Any:
         return NotImplemented
     import torch
 
-    def make() -> _Call:
-        raw = torch.empty(0, dtype=torch.uint8).set_(storage)
-        buffer = pickle.PickleBuffer(raw.numpy())
-        return _Call(functools.partial(torch.frombuffer, dtype=torch.uint8), buffer)
+    def make() -> Any:
+        return [pickle.PickleBuffer(torch.empty(0, dtype=torch.uint8).set_(storage).numpy())]
 
     key = (storage.data_ptr(), storage.nbytes())
-    return operator.methodcaller("untyped_storage"), (holders.get(key, make),)
+    return torch_storage, (holders.get(key, make),)
 
 
 def _typed_storage(storage: Any, holders: Holders) -> Any:

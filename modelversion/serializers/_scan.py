@@ -66,19 +66,16 @@ class _Scan:
     def __init__(self) -> None:
         self.globals: set[str] = set()
         self._memo: dict[int, str | None] = {}
-        self._puts = 0
         # The texts pushed last; None stands for anything else.
         self._recent: list[str | None] = []
 
     def step(self, name: str, argument: Any) -> None:
         if name in _TEXT:
             self._recent.append(argument)
-        elif name == "MEMOIZE":
-            self._memo[self._puts] = self._recent[-1] if self._recent else None
-            self._puts += 1
-        elif name in _PUT:
-            self._memo[int(argument)] = self._recent[-1] if self._recent else None
-            self._puts += 1
+        elif name == "MEMOIZE" or name in _PUT:
+            # The unpickler counts what it keeps, not what was put: a slot may be put twice.
+            slot = len(self._memo) if name == "MEMOIZE" else int(argument)
+            self._memo[slot] = self._recent[-1] if self._recent else None
         elif name in _GET:
             self._recent.append(self._memo.get(int(argument)))
         elif name == "STACK_GLOBAL":

@@ -57,25 +57,20 @@ class LocalStore:
 
     def read(self, key: str) -> bytes:
         """Give the bytes of a key."""
-        with self.open(key) as file:
-            return file.read()
+        data = _read(self._path(key))
+        if data is None:
+            raise KeyAbsent(key)
+        return data
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Give the bytes of each key, None where it is absent."""
-        return [self._read_or_none(key) for key in keys]
-
-    def _read_or_none(self, key: str) -> bytes | None:
-        try:
-            return self.read(key)
-        except KeyAbsent:
-            return None
+        return [_read(f"{self._root}/{key}") for key in keys]
 
     def open(self, key: str) -> BinaryIO:
         """Open a key for reading."""
         path = self._path(key)
         try:
-            descriptor = os.open(path, _READ)
-            return os.fdopen(descriptor, "rb", buffering=0)
+            return os.fdopen(os.open(path, _READ), "rb", buffering=0)
         except (FileNotFoundError, NotADirectoryError) as e:
             raise KeyAbsent(key) from e
         except OSError as e:
@@ -116,7 +111,7 @@ class LocalStore:
         self._make(os.path.dirname(path))
         temporary = f"{os.path.dirname(path)}/{TEMPORARY}{nonce()}"
         with _mapped("write", path), _removed(temporary):
-            _write(temporary, data, sync=False)
+            _write(temporary, data, durable=False)
             os.replace(temporary, path)
 
     def fill(self, folder: str, blobs: Iterable[Blob], shared: Mapping[str, str]) -> None:
@@ -206,7 +201,7 @@ class LocalStore:
         would be lost with it.
         """
         pending = set(folders)
-        reached = set()
+        reached: set[str] = set()
         for folder in list(pending):
             while folder not in self._settled | reached and len(folder) >= len(self._root):
                 reached.add(folder)
@@ -217,12 +212,38 @@ class LocalStore:
         self._settled |= reached
 
     def _sync_folder(self, folder: str) -> None:
+        if _WINDOWS:  # pragma: no cover - a folder cannot be opened there
+            return
         try:
-            _sync_folder(folder)
+            descriptor = os.open(folder, os.O_RDONLY)
         except PermissionError:
             # What is above the root may be closed to us, and was not made by us then.
             if len(folder) >= len(self._root):
                 raise
+            return
+        try:
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        descriptor = os.open(path, _READ)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as e:
+        raise _storage_error("read", path, e) from e
+    try:
+        size = os.fstat(descriptor).st_size
+        data = os.read(descriptor, size + 1)
+        while len(data) < size and (more := os.read(descriptor, size - len(data))):
+            data += more
+        return data
+    except OSError as e:
+        raise _storage_error("read", path, e) from e
+    finally:
+        os.close(descriptor)
 
 
 def _item(entry: os.DirEntry[str]) -> Item:
@@ -238,14 +259,14 @@ def _folders(base: str, path: str) -> Iterator[str]:
     return (f"{base}/{'/'.join(parts[: i + 1])}" for i in range(len(parts)))
 
 
-def _write(path: str, data: bytes, *, sync: bool = True) -> None:
+def _write(path: str, data: bytes, *, durable: bool = True) -> None:
     descriptor = os.open(path, _CREATE, _MODE)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        if sync:
-            sync_file(descriptor)
+        if durable:
+            sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -288,24 +309,14 @@ def _share(source: str, target: str, blob: Blob) -> bool:
     return False
 
 
-def sync_file(descriptor: int) -> None:
-    """Make a file's bytes durable."""
+def sync(descriptor: int) -> None:
+    """Make a file's bytes durable, or the names in a folder."""
     if sys.platform == "darwin":  # pragma: no cover - judged on macOS only
         import fcntl
 
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fsync(descriptor)
-
-
-def _sync_folder(path: str) -> None:
-    if _WINDOWS:  # pragma: no cover - a folder cannot be opened there
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        sync_file(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

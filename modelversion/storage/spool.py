@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from modelversion.storage import Blob
+from modelversion.storage._local import sync
 
 PIECE = 4 * 2**20
 IN_MEMORY = 4 * 2**20
@@ -114,7 +115,7 @@ def _spool_view(path: str, view: memoryview, target: Path | None, pool: ThreadPo
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
     try:
         _pump(descriptor, hasher, view, pool)
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
     return Blob(path, view.nbytes, hasher.hexdigest(), target)
@@ -191,7 +192,7 @@ class Writer(io.RawIOBase):
         content: bytes | Path = b"".join(self._memory)
         if self._descriptor >= 0 and self._target is not None:
             try:
-                os.fsync(self._descriptor)
+                sync(self._descriptor)
             finally:
                 os.close(self._descriptor)
             content = self._target

@@ -1,0 +1,293 @@
+"""The shape of the package: who imports whom, what importing costs, how long a path is."""
+
+import ast
+import inspect
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import modelversion as mv
+
+PACKAGE = Path(mv.__file__).parent
+REFERENCE = PACKAGE.parent / "docs" / "reference"
+
+# A module imports modules of a lower rank only. The modules of a package share its rank.
+RANKS = {
+    "errors": 0,
+    "source": 0,
+    "_json": 1,
+    "layout": 1,
+    "query": 1,
+    "reconstruct": 1,
+    "refs": 1,
+    "place": 2,
+    "records": 2,
+    "storage": 2,
+    "environment": 3,
+    "files": 3,
+    "fingerprint": 3,
+    "metrics": 3,
+    "serializers": 3,
+    "state": 3,
+    "journal": 4,
+    "snapshot": 4,
+    "home": 5,
+    "versions": 6,
+    "history": 7,
+    "loading": 7,
+    "saving": 7,
+    "verification": 7,
+    "upkeep": 8,
+    "version": 9,
+    "table": 10,
+    "model": 11,
+    "registry": 12,
+    "tracking": 13,
+    "modelversion": 14,
+}
+
+# Inside a package: what each module may import of its siblings. The package itself may import
+# its modules inside functions, and they may import it at their top.
+SIBLINGS = {
+    "serializers": {"_pickle": {"_reducers", "_scan"}, "_reducers": set(), "_scan": set()},
+    "storage": {"_local": set(), "_memory": set(), "_other": set(), "spool": {"_local"}},
+}
+
+
+def module_names():
+    found = pkgutil.walk_packages([str(PACKAGE)], "modelversion.")
+    return ["modelversion", *sorted(info.name for info in found)]
+
+
+def source_of(module):
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text("utf-8")
+
+
+def imports(module):
+    """Give (imported module, whether at the top) of every import of ours, lazy ones too."""
+    tree = ast.parse(source_of(module))
+    top = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            names = [_target(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name == "modelversion" or name.startswith("modelversion."):
+                yield name, id(node) in top
+
+
+def _target(module, name):
+    inner = f"{module}.{name}"
+    return inner if inner in module_names() else module
+
+
+def unit(module):
+    """Give the name that has a rank: the module, or the package that it is in."""
+    return module.split(".")[1] if "." in module else module
+
+
+def test_every_module_has_a_rank_and_every_rank_a_module():
+    """A new module is given its place in the order before anything else."""
+    assert {unit(module) for module in module_names()} == set(RANKS)
+
+
+@pytest.mark.parametrize("module", module_names())
+def test_imports_go_down(module):
+    """Every import, at the top or inside a function, is of a lower rank or of a sibling."""
+    here = unit(module)
+
+    wrong = [
+        other
+        for other, _ in imports(module)
+        if unit(other) != here and RANKS[unit(other)] >= RANKS[here]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", module_names())
+def test_siblings_import_one_way(module):
+    """Inside a package imports go one way, and the package imports its modules lazily."""
+    here = unit(module)
+    own = module.rpartition(".")[2]
+
+    for other, at_top in imports(module):
+        if unit(other) != here or here not in SIBLINGS or other == module:
+            continue
+        if module == f"modelversion.{here}":
+            assert not at_top, f"{module} imports {other} when it is imported"
+        elif other != f"modelversion.{here}":
+            assert other.rpartition(".")[2] in SIBLINGS[here][own]
+
+
+def test_no_module_is_long():
+    """A module holds one concept, in at most 500 lines."""
+    lengths = {module: len(source_of(module).splitlines()) for module in module_names()}
+
+    assert {m: n for m, n in lengths.items() if n > 500} == {}
+
+
+# ---- what importing costs
+
+
+def modules_after(code):
+    """Give the modules that a fresh interpreter has loaded after some code."""
+    program = f"{code}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import modelversion",
+        "import modelversion as mv; mv.Registry; mv.track",
+        "import modelversion as mv; mv.Registry('somewhere'); mv.track('churn')",
+        "import modelversion as mv; [getattr(mv, name) for name in mv.__all__]",
+    ],
+)
+def test_importing_loads_no_framework(code):
+    """Import, and touching what everybody touches, load neither drivers nor frameworks."""
+    heavy = {"fsspec", "cloudpickle", "numpy", "pandas", "polars", "sklearn", "torch"}
+
+    assert not heavy & modules_after(code)
+
+
+def test_importing_alone_loads_none_of_our_modules():
+    """Names are imported at their first use."""
+    ours = {
+        name for name in modules_after("import modelversion") if name.startswith("modelversion")
+    }
+
+    assert ours == {"modelversion"}
+
+
+def test_every_public_name_is_there():
+    """`__all__` is sorted, lists what `dir` lists, and every name gives what it says."""
+    assert list(mv.__all__) == sorted(mv.__all__)
+    assert set(mv.__all__) <= set(dir(mv))
+    for name in mv.__all__:
+        assert getattr(mv, name).__name__.rpartition(".")[2] == name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    """A name that is not there is refused as by any module."""
+    with pytest.raises(AttributeError, match="no attribute 'Regisrty'"):
+        _ = mv.Regisrty
+
+
+# ---- documentation
+
+
+def public_parts():
+    """Give (name, object) of every public name, of public classes' methods, and every error."""
+    for name in mv.__all__:
+        value = getattr(mv, name)
+        yield name, value
+        if inspect.isclass(value):
+            yield from _members(name, value)
+    for name, value in vars(mv.errors).items():
+        if inspect.isclass(value) and value.__module__ == "modelversion.errors":
+            yield f"errors.{name}", value
+
+
+def _members(name, cls):
+    for part, value in vars(cls).items():
+        inner = getattr(value, "fget", None) or getattr(value, "__func__", value)
+        if not part.startswith("_") and (callable(inner) or isinstance(value, property)):
+            yield f"{name}.{part}", inner
+
+
+@pytest.mark.parametrize(("name", "value"), [pytest.param(n, v, id=n) for n, v in public_parts()])
+def test_every_public_name_has_a_docstring(name, value):
+    """A public name says in its first line, of at most 100 characters, what it gives."""
+    text = inspect.getdoc(value)
+
+    assert text, name
+    first = text.splitlines()[0]
+    assert first.endswith(".") and len(first) < 100
+
+
+def test_every_public_name_stands_in_the_reference():
+    """The reference takes every name of `__all__` and every error from its docstring."""
+    pages = "\n".join(page.read_text("utf-8") for page in sorted(REFERENCE.glob("*.md")))
+
+    taken = re.findall(r"\.\. automodule:: (\S+)\n((?:   :.*\n)*)", pages)
+    whole = {module for module, options in taken if ":members:" in options}
+    named = set(re.findall(r"\.\. auto(?:class|function|exception):: modelversion\.(\S+)", pages))
+    missing = [name for name in mv.__all__ if name not in named and name != "errors"]
+    assert "modelversion.errors" in whole
+    assert "modelversion" in whole or not missing
+
+
+# ---- the path of one operation
+
+MAX_DEEP = 7
+MAX_WIDE = 10
+
+
+def path_of(operation):
+    """Give how many frames of ours were on the stack at once, and the modules entered."""
+    deepest, modules = [], set()
+
+    def look(frame, event, arg):
+        if event == "call" and ours(frame):
+            modules.add(os.path.relpath(frame.f_code.co_filename, PACKAGE))
+            stack = []
+            while frame:
+                if ours(frame):
+                    stack.append(frame.f_code.co_qualname)
+                frame = frame.f_back
+            if len(stack) > len(deepest):
+                deepest[:] = stack[::-1]
+
+    def ours(frame):
+        # A comprehension is a frame in Python 3.11 and none later.
+        code = frame.f_code
+        return code.co_filename.startswith(str(PACKAGE)) and not code.co_name.endswith("comp>")
+
+    sys.setprofile(look)
+    try:
+        operation()
+    finally:
+        sys.setprofile(None)
+    return deepest, sorted(modules)
+
+
+def warm_registry(place):
+    registry = mv.Registry(place)
+    for i in range(2):
+        registry.save("churn", {"weights": [i]}, metrics={"auc": 0.9})
+    registry.load("churn")
+    return registry
+
+
+def test_the_path_of_a_save_is_short(place):
+    """A warm save is at most 7 of our frames deep and enters at most 10 of our modules."""
+    registry = warm_registry(place)
+
+    deepest, modules = path_of(lambda: registry.save("churn", {"weights": [2]}, params={"C": 1}))
+
+    assert len(deepest) <= MAX_DEEP, " > ".join(deepest)
+    assert len(modules) <= MAX_WIDE, modules
+
+
+def test_the_path_of_a_load_is_short(place):
+    """A warm load is at most 7 of our frames deep and enters at most 10 of our modules."""
+    registry = warm_registry(place)
+
+    deepest, modules = path_of(lambda: registry.load("churn:2"))
+
+    assert len(deepest) <= MAX_DEEP, " > ".join(deepest)
+    assert len(modules) <= MAX_WIDE, modules
