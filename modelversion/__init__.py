@@ -14,13 +14,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelversion import errors
+    from modelversion.default import load, track
     from modelversion.errors import ModelVersionError, SaveError
     from modelversion.loading import Directory, open_directory
     from modelversion.metrics import Metric, metric
     from modelversion.model import Model
     from modelversion.registry import Registry
     from modelversion.table import Versions
-    from modelversion.tracking import Call, call, last_version, log_metrics, track
+    from modelversion.tracking import Call, call, last_version, log_metrics
     from modelversion.version import Version
 
 __version__ = "0.1.0.dev0"
@@ -37,10 +39,11 @@ _HOMES = {
     "Versions": "table",
     "call": "tracking",
     "last_version": "tracking",
+    "load": "default",
     "log_metrics": "tracking",
     "metric": "metrics",
     "open_directory": "loading",
-    "track": "tracking",
+    "track": "default",
 }
 
 __all__ = [
@@ -62,13 +65,6 @@ __all__ = [
     "open_directory",
     "track",
 ]
-
-
-def load(reference: str, *, mmap: bool = False, allow_pickle: Any = None) -> Any:
-    """Load the object that a reference names from the default registry; see `Registry.load`."""
-    from modelversion.registry import Registry
-
-    return Registry().load(reference, mmap=mmap, allow_pickle=allow_pickle)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -20,9 +21,9 @@ from modelversion.errors import (
 from modelversion.files import VersionFiles
 from modelversion.records import VersionRecord
 from modelversion.serializers import Allow, named
-from modelversion.state import Decisions, Pointer
+from modelversion.state import Withdrawal
 from modelversion.storage import open_store
-from modelversion.versions import Line, Opened, open_version, parse_version
+from modelversion.versions import Line, Opened, parse_version
 
 ALLOW_VARIABLE = "MODELVERSION_ALLOW_PICKLE"
 
@@ -41,25 +42,23 @@ def load_object(opened: Opened, name: str, *, mmap: bool, allow: Allow) -> Any:
     return named(record.serializer).load(record, opened.files, mmap=mmap, allow=allow)
 
 
-def load_version(line: Line, version: Pointer, *, mmap: bool, allow: Allow) -> Any:
-    """Load a committed version's object; a withdrawn one warns."""
-    warn_withdrawn(line, version.number)
-    return load_object(
-        open_version(line, version), line.ref(version.number), mmap=mmap, allow=allow
+def warn_withdrawn(line: Line, number: int, why: Withdrawal) -> None:
+    """Warn that a version is withdrawn, naming the one to use instead."""
+    instead = f"; use {line.ref(why.use_instead)}" if why.use_instead else ""
+    warnings.warn(
+        f"{line.ref(number)} was withdrawn on {why.time[:10]}: {why.reason}{instead}",
+        WithdrawnWarning,
+        stacklevel=_user_level(),
     )
 
 
-def warn_withdrawn(line: Line, number: int) -> None:
-    """Warn if a version is withdrawn, naming the one to use instead."""
-    state: Decisions = line.decisions.head().state
-    why = state.withdrawn.get(number)
-    if why is not None:
-        instead = f"; use {line.ref(why.use_instead)}" if why.use_instead else ""
-        warnings.warn(
-            f"{line.ref(number)} was withdrawn on {why.time[:10]}: {why.reason}{instead}",
-            WithdrawnWarning,
-            stacklevel=4,
-        )
+def _user_level() -> int:
+    """Count the frames up to the first that is not ours, where the warning belongs."""
+    own = os.path.dirname(__file__)
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
+        frame, level = frame.f_back, level + 1
+    return level - 1
 
 
 def allowed(given: Allow | None, own: Allow | None, *, remote: bool, registry_id: str) -> Allow:

@@ -14,11 +14,12 @@ from modelversion.history import History
 from modelversion.home import Home
 from modelversion.model import Model
 from modelversion.refs import check_name, parse
-from modelversion.saving import save
+from modelversion.saving import Frozen, save
 from modelversion.serializers import Allow
 from modelversion.snapshot import NOTHING, Notes, check_notes
-from modelversion.storage import Store, open_store
+from modelversion.storage import open_store
 from modelversion.table import Versions, select
+from modelversion.tracking import F, Target, track
 from modelversion.verification import VerifyReport, verify_registry
 from modelversion.version import Version
 from modelversion.versions import Line, resolve
@@ -62,21 +63,37 @@ class Registry:
         Raises:
             InvalidInputError: An argument is none of these.
         """
-        self._default = url is None
         target = place.default_url() if url is None else url
-        self._store: Store = open_store(target, storage_options=storage_options, writers=writers)
-        self._home = Home(self._store, find_actor(actor), clock)
-        self._allow = allow_pickle
-        self._histories: dict[str, History] = {}
+        self.__setstate__(
+            {
+                "store": open_store(target, storage_options=storage_options, writers=writers),
+                "actor": find_actor(actor),
+                "clock": clock,
+                "allow": allow_pickle,
+                "default": url is None,
+            }
+        )
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = (self._store, self._home.actor, self._home.clock, self._allow)
-        return _reopen, (type(self), *state)
+    def __getstate__(self) -> dict[str, Any]:
+        home = self._home
+        return {
+            "store": home.store,
+            "actor": home.actor,
+            "clock": home.clock,
+            "allow": self._allow,
+            "default": self._default,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._home = Home(state["store"], state["actor"], state["clock"])
+        self._allow: Allow | None = state["allow"]
+        self._default: bool = state["default"]
+        self._histories: dict[str, History] = {}
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return self._store.url
+        return self._home.store.url
 
     @property
     def id(self) -> str | None:
@@ -184,17 +201,25 @@ class Registry:
             description=description,
             parents=[self._parent(parent) for parent in parents],
         )
-        return self._commit(name, notes, value, artifacts=artifacts, verify=verify, new=new)
+        self._prepare()
+        history = self._history(check_name(name, "model"))
+        line = history.line
+        frozen = Frozen(name, notes, value, artifacts=artifacts or {}, verify=verify, new=new)
+        return Version(history, save(line, frozen), self._allow)
+
+    def track(self, model: str, /) -> Callable[[F], F]:
+        """Commit what a function returns into this registry; see `modelversion.track`."""
+        return track(model, target=self._target)
 
     def _parent(self, parent: str | Version) -> str:
         return parent.ref if isinstance(parent, Version) else self.get(parent).ref
 
-    def _commit(self, name: str, notes: Notes, value: Any, **how: Any) -> Version:
-        key = check_name(name, "model")
-        self._prepare()
-        history = self._history(key)
-        pointer = save(history.line, notes, display=name, value=value, **how)
-        return Version(history, pointer, self._allow)
+    def _target(self) -> Target:
+        return Target(self._prepare, self._commit)
+
+    def _commit(self, name: str, notes: Notes, value: Any) -> Version:
+        history = self._history(check_name(name, "model"))
+        return Version(history, save(history.line, Frozen(name, notes, value)), self._allow)
 
     def _prepare(self) -> None:
         """Show that the place can be written, and make the registry where there is none."""
@@ -258,11 +283,3 @@ class Registry:
     def usage(self) -> upkeep.Usage:
         """Count versions and bytes of each model."""
         return upkeep.usage(self._all())
-
-
-def _reopen(cls: type[Registry], store: Store, actor: Any, clock: Any, allow: Any) -> Registry:
-    registry = cls(".", actor=actor.name, allow_pickle=allow, clock=clock)
-    registry._store = store
-    registry._home = Home(store, actor, clock)
-    registry._default = False
-    return registry

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from modelversion.errors import (
+    InvalidInputError,
     InvalidValueError,
     ModelVersionError,
     SaveError,
+    StorageError,
     UnloadableError,
 )
 from modelversion.layout import VERSION
@@ -30,62 +32,62 @@ open_directory(sys.argv[1]).load(allow_pickle=True)
 """
 
 
-def save(
-    line: Line,
-    notes: Notes,
-    *,
-    display: str,
-    value: Any = NOTHING,
-    artifacts: Mapping[str, Any] | None = None,
-    verify: str | None = None,
-    new: bool = False,
-) -> Pointer:
-    """Freeze an object and what is recorded beside it, and commit them as one version.
+@attrs.frozen
+class Frozen:
+    """What is to be saved: the model's name as spelt, the notes, the object, files beside it."""
+
+    display: str
+    notes: Notes
+    value: Any = NOTHING
+    artifacts: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    verify: str | None = attrs.field(default=None, kw_only=True)
+    new: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def given(self) -> Any:
+        """The object, None if there is none."""
+        return None if self.value is NOTHING else self.value
+
+
+def save(line: Line, draft: Frozen) -> Pointer:
+    """Freeze a draft and commit it as one version.
 
     Args:
         line: The model; it is added to the registry with its first version.
-        notes: What is recorded.
-        display: The model's name as spelt, kept if the model is new.
-        value: The object, or `NOTHING`.
-        artifacts: Files beside it.
-        verify: `"load"` loads the object in a fresh process before the commit.
-        new: Insist on a version where the latest has the same content.
+        draft: What is saved. With `verify="load"` a fresh process loads it before the commit;
+            with `new` a version is made where the latest has the same content.
 
     Raises:
         UnpicklableError: A part of the object cannot be pickled.
         UnloadableError: A fresh process could not load it.
         SaveError: The commit failed; the object is in `.value`, its bytes in `.spooled_at`.
     """
-    if verify not in (None, "load"):
-        raise InvalidValueError(f"verify must be 'load' or None, found {verify!r}")
+    if draft.verify not in (None, "load"):
+        raise InvalidValueError(f"verify must be 'load' or None, found {draft.verify!r}")
     with Spool(line.home.store.spool) as spool:
-        snapshot = _freeze(spool, notes, value, artifacts)
-        if verify == "load":
-            _prove(snapshot, line, value)
         try:
-            line.home.create_model(line.name, display)
-            pointer, _ = commit(line, snapshot, new=new)
+            snapshot = take(spool, draft.notes, value=draft.value, artifacts=draft.artifacts)
+        except (StorageError, OSError) as e:
+            raise _unfrozen(line, draft, e) from e
+        if draft.verify == "load":
+            _prove(snapshot, line, draft)
+        try:
+            line.home.create_model(line.name, draft.display)
+            return commit(line, snapshot, new=draft.new)
         except (ModelVersionError, OSError) as e:
-            raise _failure(line, snapshot, value, e) from e
-    return pointer
+            raise _uncommitted(line, draft, snapshot, e) from e
 
 
-def _freeze(
-    spool: Spool, notes: Notes, value: Any, artifacts: Mapping[str, Any] | None
-) -> Snapshot:
-    try:
-        return take(spool, notes, value=value, artifacts=artifacts)
-    except OSError as e:
-        if isinstance(e, ModelVersionError):
-            raise
-        raise SaveError(
-            f"cannot write the object's files: {e.strerror or e}; nothing was committed, the "
-            "object is in .value",
-            value=None if value is NOTHING else value,
-        ) from e
+def _unfrozen(line: Line, draft: Frozen, e: Exception) -> Exception:
+    if isinstance(e, InvalidInputError):
+        return e
+    return SaveError(
+        f"{line.display} was not saved: {e}; nothing was committed, the object is in .value",
+        value=draft.given,
+    )
 
 
-def _failure(line: Line, snapshot: Snapshot, value: Any, e: Exception) -> SaveError:
+def _uncommitted(line: Line, draft: Frozen, snapshot: Snapshot, e: Exception) -> SaveError:
     place = _spool_out(snapshot, line)
     kept = (
         f"its bytes are in {place} (read them with modelversion.open_directory)"
@@ -94,12 +96,14 @@ def _failure(line: Line, snapshot: Snapshot, value: Any, e: Exception) -> SaveEr
     )
     return SaveError(
         f"{line.display} was not saved: {e}; the object is in .value, {kept}",
-        value=None if value is NOTHING else value,
+        value=draft.given,
         spooled_at=place,
     )
 
 
 def _spool_out(snapshot: Snapshot, line: Line) -> str | None:
+    import tempfile
+
     try:
         folder = Path(tempfile.mkdtemp(prefix="modelversion-unsaved-"))
         _write_directory(snapshot, line, folder)
@@ -119,8 +123,11 @@ def _write_directory(snapshot: Snapshot, line: Line, folder: Path) -> None:
     (folder / VERSION).write_bytes(stored(record))
 
 
-def _prove(snapshot: Snapshot, line: Line, value: Any) -> None:
+def _prove(snapshot: Snapshot, line: Line, draft: Frozen) -> None:
     """Load the frozen bytes in a process that has none of this one's modules."""
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="modelversion-prove-") as name:
         folder = Path(name) / "version"
         folder.mkdir()
@@ -137,5 +144,5 @@ def _prove(snapshot: Snapshot, line: Line, value: Any) -> None:
         last = (done.stderr.strip().splitlines() or ["it gave no message"])[-1]
         raise UnloadableError(
             f"the object does not load in a fresh process: {last}; nothing was committed",
-            value=value,
+            value=draft.given,
         )

@@ -82,18 +82,26 @@ class Call:
 
 
 @attrs.frozen
+class Target:
+    """Where runs are committed: shows that the place is writable, and commits."""
+
+    prepare: Callable[[], None]
+    commit: Callable[[str, Notes, Any], Any]
+
+
+@attrs.frozen
 class _Tracker:
     """How a tracked function's calls are recorded."""
 
     function: Callable[..., Any]
     model: str
-    registry: Any
+    target: Callable[[], Target]
     entry: str
     source: str | None
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        registry = _registry(self.registry)
-        registry._prepare()
+        target = self.target()
+        target.prepare()
         run = Run(self.model)
         run.bind(_bound(self.function, args, kwargs))
         token = _CURRENT.set(run)
@@ -102,11 +110,11 @@ class _Tracker:
             value = self.function(*args, **kwargs)
         finally:
             _CURRENT.reset(token)
-        version = self._commit(registry, run, value, time.perf_counter() - started)
+        version = self._commit(target, run, value, time.perf_counter() - started)
         _LAST.set(version)
         return Call(value, version)
 
-    def _commit(self, registry: Any, run: Run, value: Any, seconds: float) -> Any:
+    def _commit(self, target: Target, run: Run, value: Any, seconds: float) -> Any:
         has_object = not isinstance(value, _NEVER_OBJECTS)
         if not has_object and not run.metrics:
             warnings.warn(
@@ -125,15 +133,7 @@ class _Tracker:
             source=self.source,
             duration_seconds=round(seconds, 6),
         )
-        return registry._commit(self.model, notes, value if has_object else NOTHING)
-
-
-def _registry(given: Any) -> Any:
-    if given is not None:
-        return given
-    from modelversion.registry import Registry
-
-    return Registry()
+        return target.commit(self.model, notes, value if has_object else NOTHING)
 
 
 def _bound(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
@@ -147,30 +147,27 @@ def _bound(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, An
     return dict(bound.arguments)
 
 
-def track(model: Any = None, /, *, registry: Any = None) -> Any:
-    """Commit what a function returns as a version, each time it is called.
-
-    Bound arguments become params, frames and arrays are recorded by type, shape and dtypes,
-    `modelversion.log_metrics` inside it adds metrics. The function returns what it returns. An
-    exception leaves no version.
-
-    Args:
-        model: The model's name. Bare `@track` takes the function's name, and refuses names that
-            say nothing, such as `train`.
-        registry: Where to; by default the default registry, found at the call.
+def track(model: str, *, target: Callable[[], Target]) -> Callable[[F], F]:
+    """Commit what a function returns as a version of a model, each time it is called.
 
     Raises:
-        InvalidNameError: The name is no model name, or says nothing.
-        SaveError: At the call, if the commit failed: the result is in `.value`.
+        InvalidNameError: The name is no model name.
     """
-    if callable(model):
-        return _tracked(model, _function_name(model), registry)
-    name = check_name(model, "model") and str(model)
-    return lambda function: _tracked(function, name, registry)
+    check_name(model, "model")
+    return lambda function: _tracked(function, model, target)
+
+
+def track_as_named(function: F, *, target: Callable[[], Target]) -> F:
+    """Track a function under its own name.
+
+    Raises:
+        InvalidNameError: The name is no model name, or says nothing, such as `train`.
+    """
+    return _tracked(function, _function_name(function), target)
 
 
 def _function_name(function: Callable[..., Any]) -> str:
-    name = getattr(function, "__name__", "")
+    name: str = getattr(function, "__name__", "")
     if name in _SAY_NOTHING or name.startswith(("_", "<")):
         raise InvalidNameError(
             f'the function\'s name {name!r} says nothing about the model; name it: @track("churn")'
@@ -179,9 +176,9 @@ def _function_name(function: Callable[..., Any]) -> str:
     return name
 
 
-def _tracked(function: F, model: str, registry: Any) -> F:
+def _tracked(function: F, model: str, target: Callable[[], Target]) -> F:
     entry = f"{function.__module__}:{function.__qualname__}"
-    tracker = _Tracker(function, model, registry, entry, function_source(function))
+    tracker = _Tracker(function, model, target, entry, function_source(function))
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -19,7 +19,7 @@ from modelversion.errors import (
 )
 from modelversion.files import write_files
 from modelversion.history import History
-from modelversion.loading import allowed, load_version
+from modelversion.loading import allowed, load_object, warn_withdrawn
 from modelversion.metrics import check_key, direction
 from modelversion.records import (
     Actor,
@@ -233,11 +233,17 @@ class Version:
             UntrustedPickleError: The pickle needs names that are not allowed.
             ObjectNotFoundError: The version has no object.
         """
-        home = self._line.home
+        line = self._line
         allow = allowed(
-            allow_pickle, self._allow, remote=home.store.remote, registry_id=self._line.registry_id
+            allow_pickle,
+            self._allow,
+            remote=line.home.store.remote,
+            registry_id=line.registry_id,
         )
-        return load_version(self._line, self._pointer, mmap=mmap, allow=allow)
+        why = line.decisions.head().state.withdrawn.get(self.number)
+        if why is not None:
+            warn_withdrawn(line, self.number, why)
+        return load_object(open_version(line, self._pointer), self.ref, mmap=mmap, allow=allow)
 
     def open(self, path: str) -> BinaryIO:
         """Open a file of the version for reading, after its bytes were verified.

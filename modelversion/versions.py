@@ -82,7 +82,7 @@ class _Abandoned(Exception):  # noqa: N818 - a signal inside this module
     pass
 
 
-def commit(line: Line, snapshot: Snapshot, *, new: bool) -> tuple[Pointer, VersionRecord | None]:
+def commit(line: Line, snapshot: Snapshot, *, new: bool) -> Pointer:
     """Commit a snapshot under the next number, or find that it is committed already.
 
     Args:
@@ -91,23 +91,16 @@ def commit(line: Line, snapshot: Snapshot, *, new: bool) -> tuple[Pointer, Versi
         new: Make a version even if the latest has the same content.
 
     Returns:
-        The version's pointer, and its record unless the version existed.
+        The version's pointer, or that of the version that exists.
     """
     repeated = None if new else _repeat(line, snapshot)
     if repeated is not None:
-        return repeated, None
+        return repeated
     while True:
         claim = claim_number(line)
-        record = snapshot.version_record(
-            Origin(
-                registry=claim.registry, model=claim.model, number=claim.number, nonce=claim.nonce
-            ),
-            created_at=claim.time,
-            actor=claim.actor,
-        )
         with contextlib.suppress(KeyTaken, _Abandoned):
-            data = fill(line, claim, snapshot, record)
-            return append_commit(line, claim, snapshot, data), record
+            data = fill(line, claim, snapshot)
+            return append_commit(line, claim, snapshot, data)
 
 
 def _repeat(line: Line, snapshot: Snapshot) -> Pointer | None:
@@ -177,9 +170,12 @@ def _lowest_free(line: Line, taken: int, free: int) -> int:
     return free
 
 
-def fill(line: Line, claim: Claim, snapshot: Snapshot, record: VersionRecord) -> bytes:
+def fill(line: Line, claim: Claim, snapshot: Snapshot) -> bytes:
     """Put every file of a claimed folder; give the bytes of `version.json`."""
-    data = stored(record)
+    origin = Origin(
+        registry=claim.registry, model=claim.model, number=claim.number, nonce=claim.nonce
+    )
+    data = stored(snapshot.version_record(origin, created_at=claim.time, actor=claim.actor))
     version = Blob(layout.VERSION, len(data), _json.digest(data), data)
     line.home.store.fill(
         line.folder(claim.number), [*snapshot.blobs, version], _shared(line, snapshot)
