@@ -95,7 +95,10 @@ def _encode(value: Any, path: str, depth: int) -> Any:
 
 
 def _encode_int(value: int, path: str, depth: int) -> Any:
-    return value if -_EXACT_INT <= value <= _EXACT_INT else {"$int": _decimal(value, path)}
+    if -_EXACT_INT <= value <= _EXACT_INT:
+        return value
+    _check_depth(path, depth)
+    return {"$int": _decimal(value, path)}
 
 
 def _decimal(value: int, path: str) -> str:
@@ -108,6 +111,7 @@ def _decimal(value: int, path: str) -> str:
 def _encode_float(value: float, path: str, depth: int) -> Any:
     if value - value == 0.0:
         return value
+    _check_depth(path, depth)
     return {"$float": "nan" if value != value else "inf" if value > 0 else "-inf"}
 
 
@@ -120,10 +124,12 @@ def _encode_str(value: str, path: str, depth: int) -> str:
 
 
 def _encode_bytes(value: bytes, path: str, depth: int) -> Any:
+    _check_depth(path, depth)
     return {"$bytes": base64.b64encode(value).decode("ascii")}
 
 
 def _encode_date(value: date, path: str, depth: int) -> Any:
+    _check_depth(path, depth)
     return {"$time": value.isoformat()}
 
 
@@ -133,7 +139,7 @@ def _encode_list(value: list[Any], path: str, depth: int) -> Any:
 
 
 def _encode_tuple(value: tuple[Any, ...], path: str, depth: int) -> Any:
-    _check_depth(path, depth)
+    _check_depth(path, depth + 1)
     return {"$tuple": [_encode(item, f"{path}[{i}]", depth + 2) for i, item in enumerate(value)]}
 
 
@@ -145,7 +151,7 @@ def _encode_mapping(value: Mapping[Any, Any], path: str, depth: int) -> Any:
             raise InvalidValueError(
                 f"{path} has the key {key!r} of type {type(key).__name__}; keys must be str"
             )
-        name = _encode_str(str(key), f"a key of {path}", depth)
+        name = _encode_str(str.__str__(key), f"a key of {path}", depth)
         result["$" + name if name.startswith("$") else name] = _encode(
             item, f"{path}[{key!r}]", depth + 1
         )
@@ -172,11 +178,19 @@ _ENCODERS: dict[type, Callable[[Any, str, int], Any]] = {
 }
 
 
+# A subclass may print itself otherwise; the base class gives the value.
+_BASES: dict[type, Callable[[Any], Any]] = {
+    int: int.__int__,
+    float: float.__float__,
+    str: str.__str__,
+    bytes: lambda value: bytes(memoryview(value)),
+}
+
+
 def _encode_other(value: Any, path: str, depth: int) -> Any:
-    kinds: tuple[Any, ...] = (int, float, str, bytes)
-    for kind in kinds:
+    for kind, plain in _BASES.items():
         if isinstance(value, kind):  # subclasses: IntEnum, StrEnum, numpy.float64, numpy.str_
-            return _encode(kind(value), path, depth)
+            return _encode(plain(value), path, depth)
     if isinstance(value, Mapping):
         return _encode_mapping(value, path, depth)
     number = numpy_scalar(value)
@@ -197,7 +211,11 @@ def numpy_scalar(value: Any) -> bool | int | float | None:
 
 
 def decode(value: Any) -> Any:
-    """Turn what `encode` gave back into an equal value."""
+    """Turn what `encode` gave back into an equal value.
+
+    Raises:
+        RecordError: A tag does not hold what `encode` writes; the record was edited.
+    """
     if isinstance(value, list):
         return [decode(item) for item in value]
     if not isinstance(value, dict):
@@ -205,8 +223,18 @@ def decode(value: Any) -> Any:
     if len(value) == 1:
         ((key, item),) = value.items()
         if key in _DECODERS:
-            return _DECODERS[key](item)
+            return _decode_tag(key, item)
     return {_undouble(key): decode(item) for key, item in value.items()}
+
+
+def _decode_tag(key: str, item: Any) -> Any:
+    kind, decoder = _DECODERS[key]
+    try:
+        if isinstance(item, kind):
+            return decoder(item)
+    except (KeyError, ValueError) as e:
+        raise RecordError(f"{{{key!r}: {item!r:.60}}} is no value; the record was edited") from e
+    raise RecordError(f"{{{key!r}: {item!r:.60}}} is no value; the record was edited")
 
 
 def _undouble(key: str) -> str:
@@ -217,12 +245,12 @@ def _decode_time(text: str) -> date:
     return datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
 
 
-_DECODERS: dict[str, Any] = {
-    "$float": lambda text: _FLOATS[text],
-    "$int": int,
-    "$bytes": base64.b64decode,
-    "$tuple": lambda items: tuple(decode(item) for item in items),
-    "$time": _decode_time,
+_DECODERS: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "$float": (str, lambda text: _FLOATS[text]),
+    "$int": (str, int),
+    "$bytes": (str, lambda text: base64.b64decode(text, validate=True)),
+    "$tuple": (list, lambda items: tuple(decode(item) for item in items)),
+    "$time": (str, _decode_time),
 }
 
 

@@ -35,6 +35,8 @@ MAX_ENTRY = 64 * 1024
 MAX_MERGE = 16 * 2**20
 MAX_ATTEMPTS = 2000
 _TICK = timedelta(microseconds=1)
+# One more than a merge holds, so that a hole at its last entry shows as a hole.
+_WINDOW = layout.MERGE + 1
 
 Clock = Callable[[], datetime]
 Decide = Callable[[Any], Any]
@@ -103,13 +105,13 @@ class Journal:
         last = self._hinted()
         if last == 0:
             return self._advance(self._start)
-        keys = [layout.merge(self.folder, 1, last), *self._keys(last + 1, layout.MERGE)]
+        keys = [layout.merge(self.folder, 1, last), *self._keys(last + 1, _WINDOW)]
         found = self._store.read_many(keys)
         block = self._block(found[0], last - layout.MERGE, last, None)
         if block is None:
             return self._advance(self._start)
         head = self._follow(block, found[1:])
-        return head if head.position < last + layout.MERGE else self._advance(head)
+        return head if head.position < last + _WINDOW else self._advance(head)
 
     def _hinted(self) -> int:
         data = self._store.read_many([layout.hint(self.folder)])[0]
@@ -145,7 +147,7 @@ class Journal:
             merges = [
                 layout.merge(self.folder, n, head.position + _SIZES[n]) for n in reversed(levels)
             ]
-            found = self._store.read_many([*merges, *self._keys(head.position + 1, layout.MERGE)])
+            found = self._store.read_many([*merges, *self._keys(head.position + 1, _WINDOW)])
             start = head
             for level, data in zip(reversed(levels), found, strict=False):
                 block = self._block(data, start.position, start.position + _SIZES[level], start)
@@ -154,7 +156,7 @@ class Journal:
                     break
             else:
                 head = self._follow(head, found[len(merges) :])
-                if head.position < start.position + layout.MERGE:
+                if head.position < start.position + _WINDOW:
                     return head
 
     def _follow(self, head: Head, entries: list[bytes | None]) -> Head:
@@ -209,55 +211,67 @@ class Journal:
 
     # ---- reading it all
 
-    def lines(self, first: int, last: int) -> Iterator[bytes]:
-        """Give the bytes of the entries first..last, in few requests where there are merges.
+    def history(self, after: Head, last: Head) -> list[Json]:
+        """Give the parsed entries behind one head up to another, their chain checked.
 
-        The chain between the lines is not checked here; `history` and `verify` do that.
+        Plain JSON, not records: a history may have 100,000 of them. A merge that does not
+        continue what stands before it is passed over for the entries themselves.
         """
-        spans = list(_spans(first, last))
+        return [value for _, value in self._rows(after.position + 1, last, after.digest)]
+
+    def _rows(self, first: int, last: Head, digest: str | None) -> list[tuple[bytes, Json]]:
+        """Give (bytes, parsed) of the entries from a position up to a head."""
+        if first > last.position:
+            return []
+        for top in (len(layout.LEVELS), 0):
+            rows = self._chained(first, last.position, digest, top)
+            if rows is not None and _json.digest(rows[-1][0]) == last.digest:
+                return rows
+        raise JournalForkError(
+            f"{self._store.url}/{self.folder}: the entries {first} to {last.position} are not one "
+            "chain; run verify() to see which was replaced"
+        )
+
+    def _chained(
+        self, first: int, last: int, digest: str | None, top: int
+    ) -> list[tuple[bytes, Json]] | None:
+        """Read a stretch by the largest merges up to a level; None if it is not one chain."""
+        spans = list(_spans(first, last, top))
         found = self._store.read_many([self._span_key(level, end) for level, _, end in spans])
+        rows: list[tuple[bytes, Json]] = []
         for (level, start, end), data in zip(spans, found, strict=True):
-            if level == 0:
-                yield data if data is not None else self._reread(end)
-                continue
-            lines = None if data is None else _merged_lines(data, end - start + 1)
-            if lines is not None:
-                yield from lines
-            else:
-                yield from self._split(level, start, end)
+            if data is None and level == 0:
+                data = self._reread(end)
+            part = None if data is None else self._parsed(data, start, end, digest)
+            if part is None and level > 0:
+                part = self._chained(start, end, digest, level - 1)
+            if part is None:
+                return None
+            rows += part
+            digest = _json.digest(part[-1][0])
+        return rows
+
+    def _parsed(
+        self, data: bytes, start: int, end: int, digest: str | None
+    ) -> list[tuple[bytes, Json]] | None:
+        """Parse an entry, or the lines of a merge, if they are a chain that continues a digest."""
+        lines = [data] if start == end else _merged_lines(data, end - start + 1)
+        rows: list[tuple[bytes, Json]] = []
+        for position, line in enumerate(lines or (), start):
+            try:
+                value = _json.loads(line, "entry")
+            except RecordError:
+                return None
+            if not isinstance(value, dict) or value.get("position") != position:
+                return None
+            if digest is not None and value.get("previous") != digest:
+                return None
+            digest = _json.digest(line)
+            rows.append((line, value))
+        return rows or None
 
     def _span_key(self, level: int, end: int) -> str:
         return layout.merge(self.folder, level, end) if level else layout.entry(self.folder, end)
-
-    def _split(self, level: int, start: int, end: int) -> Iterator[bytes]:
-        if level == 1:
-            for position, data in enumerate(
-                self._store.read_many(self._keys(start, end - start + 1)), start
-            ):
-                yield data if data is not None else self._reread(position)
-            return
-        step = _SIZES[level - 1]
-        for part in range(start, end + 1, step):
-            yield from self.lines(part, part + step - 1)
-
-    def history(self, after: Head, last: Head) -> Iterator[Json]:
-        """Give the parsed entries behind one head up to another, their chain checked.
-
-        Plain JSON, not records: a history may have 100,000 of them.
-        """
-        digest, position = after.digest, after.position
-        for line in self.lines(position + 1, last.position):
-            position += 1
-            value = _json.loads(line, f"{self.folder} entry {position}")
-            if value.get("previous") != digest or value.get("position") != position:
-                raise JournalForkError(
-                    f"{self._store.url}/{self.folder}: entry {position} does not continue "
-                    "the one before it; run verify() to see which was replaced"
-                )
-            digest = _json.digest(line)
-            yield value
-        if digest != last.digest:
-            raise JournalForkError(f"{self.folder}: its entries do not lead to its head")
 
     def start(self) -> Head:
         """Give the head of the empty journal."""
@@ -323,8 +337,8 @@ class Journal:
         try:
             for level, size in _SIZES.items():
                 if head.position % size == 0:
-                    lines = list(self.lines(head.position - size + 1, head.position))
-                    self._write_merge(level, lines, head)
+                    rows = self._rows(head.position - size + 1, head, None)
+                    self._write_merge(level, [line for line, _ in rows], head)
             self._store.put(layout.hint(self.folder), _json.dumps({"position": head.position}))
         except (ModelVersionError, OSError):
             return
@@ -412,15 +426,13 @@ class Journal:
 _SIZES = dict(enumerate(layout.LEVELS, 1))
 
 
-def _spans(first: int, last: int) -> Iterator[tuple[int, int, int]]:
+def _spans(first: int, last: int, top: int) -> Iterator[tuple[int, int, int]]:
     """Cover first..last with the largest merges that end in it: (level, first, last)."""
     while first <= last:
-        for level in (3, 2, 1):
-            size = _SIZES[level]
-            if (first - 1) % size == 0 and first + size - 1 <= last:
-                break
-        else:
-            level, size = 0, 1
+        level = top
+        while level and ((first - 1) % _SIZES[level] or first + _SIZES[level] - 1 > last):
+            level -= 1
+        size = _SIZES[level] if level else 1
         yield level, first, first + size - 1
         first += size
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from modelversion.errors import InvalidPathError
+from modelversion.refs import WINDOWS_DEVICES
 
 REGISTRY = "registry.json"
 POLICIES = "policies"
@@ -25,7 +26,7 @@ TEMPORARY = ".tmp-"
 MERGE = 32
 LEVELS = (MERGE, MERGE**2, MERGE**3)
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def journal(model: str, name: str) -> str:
@@ -85,6 +86,8 @@ def _part_problem(part: str) -> str | None:
         (part.endswith((".", " ")), "ends with a dot or a space"),
         (part.startswith(TEMPORARY), f"begins with {TEMPORARY!r}"),
         (not unicodedata.is_normalized("NFC", part), "is not in Unicode form NFC"),
+        (part.lower().split(".")[0] in WINDOWS_DEVICES, "is a device name on Windows"),
+        (any(c in '<>"|?*' for c in part), "contains a character that Windows cannot store"),
         (_byte_length(part) > 255, "is longer than 255 bytes"),
     )
     return next((problem for broken, problem in rules if broken), None)

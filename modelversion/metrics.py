@@ -49,13 +49,20 @@ def metric(value: Any, *, higher_is_better: bool | None = None, n: int | None = 
     >>> metric(0.89, higher_is_better=True, n=5000)
     Metric(value=0.89, higher_is_better=True, n=5000)
     """
+    higher_is_better, n = _plain(higher_is_better), _plain(n)
     if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
         raise InvalidValueError(f"n must be a positive int, found {n!r}")
-    if higher_is_better not in (None, True, False):
+    if higher_is_better is not None and not isinstance(higher_is_better, bool):
         raise InvalidValueError(
             f"higher_is_better must be True or False, found {higher_is_better!r}"
         )
     return Metric(_number(value, "value"), higher_is_better, n)
+
+
+def _plain(value: Any) -> Any:
+    """Give the Python value of a numpy scalar, and anything else as it is."""
+    number = numpy_scalar(value)
+    return value if number is None else number
 
 
 def check_metrics(metrics: Mapping[str, Any]) -> dict[str, MetricRecord]:
@@ -119,5 +126,6 @@ def direction(name: str) -> bool | None:
     """
     words = set(re.split(r"[^a-z0-9]+", name.lower()))
     if words & _LOWER:
-        return False
+        # scikit-learn's scorers negate errors and say so: neg_log_loss.
+        return bool(words & {"neg", "negative"})
     return True if words & _HIGHER else None

@@ -175,7 +175,8 @@ class Model:
                 raise VersionNotFoundError(f"{self._line.ref(held.number)} was deleted")
             return event
 
-        self._line.decisions.append(decide, actor=self._line.home.actor)
+        # Resolving the version has just read to the head.
+        self._line.decisions.append(decide, actor=self._line.home.actor, fresh=False)
 
     def delete_alias(self, alias: str) -> None:
         """Delete an alias; the version stays.

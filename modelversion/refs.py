@@ -14,7 +14,7 @@ from modelversion.errors import InvalidNameError, InvalidReferenceError
 
 LATEST = "latest"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_WINDOWS = frozenset(
+WINDOWS_DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(10))]
 )
 _FORMS = "churn, churn:3, churn:latest or churn@champion"
@@ -58,7 +58,7 @@ def _problem(name: str) -> str | None:
         return "must be 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit"
     if ".." in name or name.endswith("."):
         return "must not contain '..' or end with '.'"
-    if name.lower().split(".")[0] in _WINDOWS:
+    if name.lower().split(".")[0] in WINDOWS_DEVICES:
         return "is a device name on Windows"
     return None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelversion import place, upkeep
 from modelversion.environment import find_actor
-from modelversion.errors import ModelNotFoundError, ModelVersionError
+from modelversion.errors import ModelNotFoundError, ModelVersionError, NotFoundError
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.model import Model
@@ -244,13 +244,17 @@ class Registry:
         ref = parse(reference)
         key = ref.model.lower()
         history = self._history(key)
-        if history.line.facts.head().position == 0:
+        try:
+            return Version(history, resolve(history.line, ref.selector), self._allow)
+        except NotFoundError:
             self._home.require_model(key)
-        return Version(history, resolve(history.line, ref.selector), self._allow)
+            raise
 
     def load(self, reference: str, *, mmap: bool = False, allow_pickle: Allow | None = None) -> Any:
         """Load the object that a reference names; see `get` and `Version.load`."""
-        return self.get(reference).load(mmap=mmap, allow_pickle=allow_pickle)
+        version = self.get(reference)
+        # Resolving it has just read what was decided.
+        return version._load(version._line.decisions.seen().state, mmap, allow_pickle)
 
     def search(
         self,

@@ -33,7 +33,7 @@ from modelversion.records import (
 )
 from modelversion.serializers import Allow
 from modelversion.snapshot import check_tags, check_text
-from modelversion.state import Pointer
+from modelversion.state import Decisions, Pointer
 from modelversion.verification import VerifyReport, verify_version
 from modelversion.versions import Line, Opened, open_version
 
@@ -233,6 +233,9 @@ class Version:
             UntrustedPickleError: The pickle needs names that are not allowed.
             ObjectNotFoundError: The version has no object.
         """
+        return self._load(self._line.decisions.head().state, mmap, allow_pickle)
+
+    def _load(self, decided: Decisions, mmap: bool, allow_pickle: Allow | None) -> Any:
         line = self._line
         allow = allowed(
             allow_pickle,
@@ -240,7 +243,7 @@ class Version:
             remote=line.home.store.remote,
             registry_id=line.registry_id,
         )
-        why = line.decisions.head().state.withdrawn.get(self.number)
+        why = decided.withdrawn.get(self.number)
         if why is not None:
             warn_withdrawn(line, self.number, why)
         return load_object(open_version(line, self._pointer), self.ref, mmap=mmap, allow=allow)

@@ -14,6 +14,7 @@ from modelversion.errors import (
     DigestMismatchError,
     FileMissingError,
     JournalForkError,
+    ModelVersionError,
     OriginMismatchError,
     SizeMismatchError,
     VersionNotFoundError,
@@ -194,8 +195,8 @@ def _shared(line: Line, snapshot: Snapshot) -> dict[str, str]:
         return {}
     try:
         before = fetch(line, state.newest)
-    except (FileMissingError, DigestMismatchError, SizeMismatchError):
-        return {}
+    except ModelVersionError:
+        return {}  # sharing only saves bytes: deleted, broken or newer, our own are written
     folder = line.folder(state.newest.number)
     known = {(file.size, file.sha256): f"{folder}/{file.path}" for file in before.files}
     return {

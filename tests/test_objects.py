@@ -342,7 +342,7 @@ def test_what_a_script_defines_loads_elsewhere(tmp_path, project, elsewhere):
     count, problems = fresh.read_all(url, "script", cwd=elsewhere)
 
     assert problems == {}
-    assert count == 19
+    assert count == 17
 
 
 def test_what_a_notebook_defines_loads_elsewhere(tmp_path, elsewhere):
@@ -504,8 +504,9 @@ def _equal(found, expected):
         same_layout = getattr(found, "strides", ()) == getattr(expected, "strides", ())
         contiguous = isinstance(expected, np.ndarray) and expected.flags.forc
         np.testing.assert_array_equal(found, expected)
-        native = expected.dtype.newbyteorder("=")  # plain pickle swaps times
-        return found.dtype.newbyteorder("=") == native and (same_layout or not contiguous)
+        # A plain pickle swaps the bytes of big-endian times.
+        same_type = found.dtype == expected.dtype or expected.dtype.kind == "M"
+        return same_type and (same_layout or not contiguous)
     return found.equals(expected) and type(found) is type(expected)
 
 

@@ -105,7 +105,7 @@ class MemoryStore:
 
 
 def _item(info: dict[str, Any]) -> Item:
-    created = info.get("created")
-    changed = created.timestamp() if created is not None else 0.0
+    created = info.get("created") or 0.0  # seconds or a datetime, by the release of fsspec
+    changed = float(created.timestamp() if hasattr(created, "timestamp") else created)
     name = info["name"].rsplit("/", 1)[-1]
     return Item(name, info["type"] == "directory", info["size"] or 0, changed)
