@@ -207,9 +207,17 @@ def _save_large(peer: Peer, model: Any) -> None:
 def line(what: str, found: dict[str, float]) -> list[str]:
     """Give absolute times, the others' with their ratio to ours."""
     mine = found["modelversion"]
-    others = [f"{ms(t)} ({t / mine:.2g} ×)" for name, t in found.items() if name != "modelversion"]
+    others = [
+        f"{ms(seconds)} ({times(seconds / mine)})"
+        for name, seconds in found.items()
+        if name != "modelversion"
+    ]
     print(what, *others, sep=" | ", flush=True)
     return [what, ms(mine), *others]
+
+
+def times(ratio: float) -> str:
+    return f"{ratio:,.0f} ×" if ratio >= 10 else f"{ratio:.2g} ×"
 
 
 def measure(folder: Path, sizes: Sizes) -> str:
