@@ -49,13 +49,20 @@ class VersionFiles:
                 f"{self._name} has no file {path!r}; its files: {names}"
             ) from None
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str) -> bytearray:
         """Give a file's verified bytes."""
-        return bytes(self._verified(path))
+        record = self.record(path)
+        try:
+            with self._store.open(f"{self._folder}/{record.path}") as file:
+                data, size, digest = _read_hashed(file, record.size)
+        except KeyAbsent as e:
+            raise self._missing(record) from e
+        self._compare(record, size, digest)
+        return data
 
     def views(self, paths: list[str], *, mmap: bool) -> dict[str, memoryview]:
         """Give files as flat memory; writable copies, or read-only maps with `mmap`."""
-        get = self._mapped if mmap else self._verified
+        get = self._mapped if mmap else self.read
         total = sum(self.record(path).size for path in paths)
         if len(paths) < 2 or total < _IN_PARALLEL:
             return {path: memoryview(get(path)) for path in paths}
@@ -88,20 +95,16 @@ class VersionFiles:
         try:
             return self._store.open(f"{self._folder}/{record.path}")
         except KeyAbsent as e:
-            raise FileMissingError(f"{self._name}: {record.path} is missing") from e
+            raise self._missing(record) from e
 
-    def _verified(self, path: str) -> bytearray:
-        record = self.record(path)
-        with self._open(record) as file:
-            data, size, digest = _read_hashed(file, record.size)
-        self._compare(record, size, digest)
-        return data
+    def _missing(self, record: FileRecord) -> FileMissingError:
+        return FileMissingError(f"{self._name}: {record.path} is missing; restore it from a backup")
 
     def _mapped(self, path: str) -> Any:
         record = self.record(path)
         key = f"{self._folder}/{record.path}"
         if self._store.local_path(key) is None or record.size == 0:
-            return self._verified(path)
+            return self.read(path)
         with self._open(record) as file:
             status = os.fstat(file.fileno())
             if status.st_size != record.size:

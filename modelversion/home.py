@@ -34,6 +34,7 @@ class Home:
         self.clock = clock
         self._id: str | None = None
         self._policies: Journal | None = None
+        self._names: dict[str, str] = {}
 
     def now(self) -> str:
         """Give the clock's time as stored."""
@@ -110,11 +111,12 @@ class Home:
         if policies is None:
             return {}
         state: Models = policies.head().state
-        return dict(sorted(state.names.items()))
+        self._names = dict(sorted(state.names.items()))
+        return self._names
 
     def spelling(self, name: str) -> str:
         """Give a model's first spelling where it was read already; this does no I/O."""
-        return self._seen.get(name, name)
+        return self._names.get(name, name)
 
     def require_model(self, name: str) -> None:
         """Raise unless the registry has the model.
@@ -122,24 +124,18 @@ class Home:
         Raises:
             ModelNotFoundError: There is none; the nearest name is suggested.
         """
-        if name not in self._seen and name not in self.models():
-            raise ModelNotFoundError(_no_model(name, self._seen, self.store.url))
+        if name not in self._names and name not in self.models():
+            raise ModelNotFoundError(_no_model(name, self._names, self.store.url))
 
     def create_model(self, name: str, display: str) -> None:
         """Add a model where there is none."""
         self.ensure()
         policies = self.policies()
-        if policies is None or name in self._seen or name in self.models():
+        if policies is None or name in self._names or name in self.models():
             return
         with contextlib.suppress(_Exists):
             policies.append(lambda state: _create(state, name, display), actor=self.actor)
-
-    @property
-    def _seen(self) -> dict[str, str]:
-        if self._policies is None:
-            return {}
-        names: dict[str, str] = self._policies.seen().state.names
-        return names
+        self.models()
 
 
 class _Exists(Exception):  # noqa: N818 - a signal inside this module

@@ -124,12 +124,13 @@ class Journal:
         return last if usable else 0
 
     def _warm(self, head: Head) -> Head:
-        if head.position == 0:
-            return self._advance(head)
         keys = self._keys(head.position, 2)
+        if head.position == 0:
+            (following,) = self._store.read_many(keys[1:])
+            return head if following is None else self._advance(head)
         mine, following = self._store.read_many(keys)
         if mine is None:
-            mine = self._store.read_many(keys[:1])[0]
+            (mine,) = self._store.read_many(keys[:1])
         if mine is None or _json.digest(mine) != head.digest:
             raise JournalRewoundError(
                 f"{self._store.url}/{self.folder}: entry {head.position} is "

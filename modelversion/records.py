@@ -7,7 +7,6 @@ A record is a frozen attrs class whose fields say what JSON they take. `to_json`
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -69,14 +68,23 @@ def to_json(record: Any) -> Json:
     return result
 
 
-@functools.cache
+_FIELDS: dict[Any, tuple[tuple[str, str, Any], ...]] = {}
+
+
 def _fields(cls: Any) -> tuple[tuple[str, str, Any], ...]:
     """List (name, kind of JSON, what it takes) of a record's fields."""
-    return tuple(
-        (field.name, *next(iter(field.metadata.items())))
-        for field in attrs.fields(cls)
-        if field.name != "extra"
-    )
+    found = _FIELDS.get(cls)
+    if found is None:
+        found = _FIELDS[cls] = tuple(
+            (field.name, *next(iter(field.metadata.items())))
+            for field in _attributes(cls)
+            if field.name != "extra"
+        )
+    return found
+
+
+def _attributes(cls: Any) -> tuple[Any, ...]:
+    return attrs.fields(cls)
 
 
 def from_json(cls: Callable[..., R], value: Any, path: str) -> R:
@@ -100,7 +108,7 @@ def from_json(cls: Callable[..., R], value: Any, path: str) -> R:
     try:
         return cls(**known, extra=rest)
     except TypeError as e:
-        missing = next(f.name for f in attrs.fields(cls) if _lacks(f, known))  # type: ignore[arg-type]
+        missing = next(f.name for f in _attributes(cls) if _lacks(f, known))
         raise RecordError(f"{path}.{missing} is missing; the record was edited") from e
 
 

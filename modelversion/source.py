@@ -6,6 +6,7 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ def _standard_library() -> tuple[str, ...]:
 
 _STDLIB = _standard_library()
 _OWN: dict[str, bool] = {}
+_OWN_NAMES: list[str] = []
 
 
 def own_modules() -> list[ModuleType]:
@@ -28,12 +30,14 @@ def own_modules() -> list[ModuleType]:
     Own is what lies outside the standard library and site-packages, so that a process
     elsewhere need not have it; packages installed editable count as own.
     """
-    for name in [name for name in list(sys.modules) if name not in _OWN]:
+    for name in sys.modules.keys() - _OWN.keys():
         _OWN[name] = is_own(name)
-    found = [sys.modules[name] for name, own in _OWN.items() if own and name in sys.modules]
+        if _OWN[name]:
+            _OWN_NAMES.append(name)
     # A module may stand under several names, of which only its own tells what it is.
+    found = [sys.modules.get(name) for name in _OWN_NAMES]
     named = {m.__name__: m for m in found if isinstance(m, ModuleType)}
-    return [module for name, module in named.items() if is_own(name)]
+    return [module for name, module in named.items() if _OWN.get(name)]
 
 
 def is_own(name: str) -> bool:
@@ -48,6 +52,12 @@ def is_own(name: str) -> bool:
         # Made by hand and filled by exec(), which leaves its mark; C libraries make some too.
         return getattr(module, "__spec__", None) is None and "__builtins__" in vars(module)
     return not any(_is_library(place) for place in places)
+
+
+def is_compiled(name: str) -> bool:
+    """Tell whether an imported module is a library of machine code."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return bool(file) and str(file).endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def _places(module: ModuleType) -> list[str]:

@@ -21,39 +21,50 @@ RANKS = {
     "errors": 0,
     "source": 0,
     "_json": 1,
-    "layout": 1,
     "query": 1,
-    "reconstruct": 1,
     "refs": 1,
-    "place": 2,
+    "sameness": 1,
+    "layout": 2,
+    "place": 3,
     "records": 2,
-    "storage": 2,
+    "reconstruct": 2,
     "environment": 3,
-    "files": 3,
     "fingerprint": 3,
     "metrics": 3,
-    "serializers": 3,
     "state": 3,
+    "storage": 3,
+    "files": 4,
     "journal": 4,
-    "snapshot": 4,
+    "serializers": 4,
     "home": 5,
+    "snapshot": 5,
     "versions": 6,
     "history": 7,
     "loading": 7,
     "saving": 7,
+    "tracking": 7,
     "verification": 7,
     "upkeep": 8,
     "version": 9,
     "table": 10,
     "model": 11,
     "registry": 12,
-    "tracking": 13,
+    "default": 13,
     "modelversion": 14,
 }
 
-# Inside a package: what each module may import of its siblings. The package itself may import
-# its modules inside functions, and they may import it at their top.
+# Rules without I/O: values in, values out. They are leaves of the path of an operation.
+PURE = {"errors", "_json", "records", "refs", "layout", "metrics", "state", "query"}
+
+# Inside a package: what each module may import of its siblings. A package whose modules import
+# it may import them inside functions only.
 SIBLINGS = {
+    "query": {
+        "query": {"_tree", "_parse", "_evaluate"},
+        "_evaluate": {"_tree"},
+        "_parse": {"_tree"},
+        "_tree": set(),
+    },
     "serializers": {"_pickle": {"_reducers", "_scan"}, "_reducers": set(), "_scan": set()},
     "storage": {"_local": set(), "_memory": set(), "_other": set(), "spool": {"_local"}},
 }
@@ -116,15 +127,16 @@ def test_imports_go_down(module):
 
 @pytest.mark.parametrize("module", module_names())
 def test_siblings_import_one_way(module):
-    """Inside a package imports go one way, and the package imports its modules lazily."""
+    """Inside a package imports go one way."""
     here = unit(module)
     own = module.rpartition(".")[2]
 
     for other, at_top in imports(module):
         if unit(other) != here or here not in SIBLINGS or other == module:
             continue
-        if module == f"modelversion.{here}":
-            assert not at_top, f"{module} imports {other} when it is imported"
+        if module == f"modelversion.{here}" and module.rpartition(".")[2] not in SIBLINGS[here]:
+            back = {name for name, _ in imports(other)}
+            assert module not in back or not at_top, f"{module} and {other} import each other"
         elif other != f"modelversion.{here}":
             assert other.rpartition(".")[2] in SIBLINGS[here][own]
 
@@ -243,7 +255,7 @@ def path_of(operation):
 
     def look(frame, event, arg):
         if event == "call" and ours(frame):
-            modules.add(os.path.relpath(frame.f_code.co_filename, PACKAGE))
+            modules.add(place_of(frame))
             stack = []
             while frame:
                 if ours(frame):
@@ -255,7 +267,11 @@ def path_of(operation):
     def ours(frame):
         # A comprehension is a frame in Python 3.11 and none later.
         code = frame.f_code
-        return code.co_filename.startswith(str(PACKAGE)) and not code.co_name.endswith("comp>")
+        inside = code.co_filename.startswith(f"{PACKAGE}{os.sep}")
+        return inside and not code.co_name.endswith("comp>") and place_of(frame) not in PURE
+
+    def place_of(frame):
+        return Path(frame.f_code.co_filename).relative_to(PACKAGE).parts[0].removesuffix(".py")
 
     sys.setprofile(look)
     try:
@@ -267,24 +283,24 @@ def path_of(operation):
 
 def warm_registry(place):
     registry = mv.Registry(place)
-    for i in range(2):
+    for i in range(3):
         registry.save("churn", {"weights": [i]}, metrics={"auc": 0.9})
-    registry.load("churn")
+        registry.load("churn")
     return registry
 
 
 def test_the_path_of_a_save_is_short(place):
-    """A warm save is at most 7 of our frames deep and enters at most 10 of our modules."""
+    """A warm save is at most 7 frames deep and 10 modules or packages wide, pure rules apart."""
     registry = warm_registry(place)
 
-    deepest, modules = path_of(lambda: registry.save("churn", {"weights": [2]}, params={"C": 1}))
+    deepest, modules = path_of(lambda: registry.save("churn", {"weights": [3]}, params={"C": 1}))
 
     assert len(deepest) <= MAX_DEEP, " > ".join(deepest)
     assert len(modules) <= MAX_WIDE, modules
 
 
 def test_the_path_of_a_load_is_short(place):
-    """A warm load is at most 7 of our frames deep and enters at most 10 of our modules."""
+    """A warm load is at most 7 frames deep and 10 modules or packages wide, pure rules apart."""
     registry = warm_registry(place)
 
     deepest, modules = path_of(lambda: registry.load("churn:2"))

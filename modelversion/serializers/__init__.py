@@ -20,7 +20,7 @@ Allow = bool | Collection[str]
 class Source(Protocol):
     """The verified files of one version, for a serializer that reads them."""
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str) -> bytearray:
         """Give a file's bytes once size and digest were found right."""
 
     def views(self, paths: list[str], *, mmap: bool) -> dict[str, memoryview]:

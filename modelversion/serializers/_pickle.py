@@ -147,6 +147,8 @@ def _own_class(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     cloudpickle gives a class an id of the process, and loading a class of a known id changes
     the one that is there: the class of one version would get the code of another.
     """
+    if source.is_compiled(cls.__module__):
+        raise pickle.PicklingError(f"{cls.__module__} is compiled and none of the libraries")
     make, (*args, _, extra), state, _, _, setter = reduced
     args = (*args, None, extra)
     code = class_digest(cls)

@@ -21,6 +21,7 @@ from typing import Any
 from modelversion import source
 
 _PLAIN = frozenset([type(None), bool, int, float, complex, str, type(...), type(NotImplemented)])
+_IMMUTABLE = frozenset([bytes, tuple, frozenset, types.CodeType])
 _NO_CODE = frozenset(
     [
         "__abstractmethods__",
@@ -80,8 +81,9 @@ class _Walk:
         kind = type(value)
         if kind in _PLAIN:
             self._feed(kind.__name__, repr(value).encode("utf-8", "surrogatepass"))
-        elif kind is tuple:
-            self._items("tuple", value)
+        elif kind in _IMMUTABLE:
+            # Whether two equal ones are one object depends on who compiled them.
+            _RULES[kind](self, value)
         elif id(value) in self._seen:
             self._feed("seen", str(self._seen[id(value)]).encode())
         else:
@@ -183,6 +185,7 @@ def _attributes(*names: str) -> Callable[[_Walk, Any], None]:
 
 _RULES: dict[type, Callable[[_Walk, Any], None]] = {
     bytes: lambda walk, value: walk._feed("bytes", value),
+    tuple: lambda walk, value: walk._items("tuple", value),
     bytearray: lambda walk, value: walk._feed("bytearray", value),
     pickle.PickleBuffer: lambda walk, value: walk._feed("buffer", value.raw()),
     list: lambda walk, value: walk._items("list", value),

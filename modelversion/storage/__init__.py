@@ -14,9 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 import attrs
 
-from modelversion.errors import ForeignProcessError, InvalidInputError
-
-MAX_SMALL = 4 * 2**20
+from modelversion.errors import InvalidInputError
 
 
 class KeyAbsent(Exception):  # noqa: N818 - a signal between layers, never shown to a user
@@ -170,16 +168,3 @@ def _adapter(fs: Any, path: str, url: str, writers: str) -> Store:
 def nonce() -> str:
     """Give 16 hex digits that no other writer has."""
     return os.urandom(8).hex()
-
-
-def check_process(pid: int, url: str) -> None:
-    """Refuse a handle that another process made.
-
-    Raises:
-        ForeignProcessError: This process did not make it.
-    """
-    if pid != os.getpid():
-        raise ForeignProcessError(
-            f"{url} lives in the memory of process {pid} and this is process {os.getpid()}; "
-            "use a folder or a bucket to share a registry between processes"
-        )

@@ -68,7 +68,7 @@ class LocalStore:
 
     def open(self, key: str) -> BinaryIO:
         """Open a key for reading."""
-        path = self._path(key)
+        path = f"{self._root}/{key}"
         try:
             return os.fdopen(os.open(path, _READ), "rb", buffering=0)
         except (FileNotFoundError, NotADirectoryError) as e:

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken, check_process
+from modelversion.errors import ForeignProcessError
+from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken
 
 _LOCK = threading.Lock()
 
@@ -28,25 +29,23 @@ class MemoryStore:
         return MemoryStore, (self._fs, self._root, self.url, self._pid)
 
     def _path(self, key: str) -> str:
-        check_process(self._pid, self.url)
+        if self._pid != os.getpid():
+            raise ForeignProcessError(
+                f"{self.url} lives in the memory of process {self._pid} and this is process "
+                f"{os.getpid()}; use a folder or a bucket to share a registry between processes"
+            )
         return f"{self._root}/{key}"
 
     def read(self, key: str) -> bytes:
         """Give the bytes of a key."""
-        try:
-            return bytes(self._fs.cat_file(self._path(key)))
-        except (FileNotFoundError, IsADirectoryError) as e:
-            raise KeyAbsent(key) from e
+        data = _read(self._fs, self._path(key))
+        if data is None:
+            raise KeyAbsent(key)
+        return data
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Give the bytes of each key, None where it is absent."""
-        return [self._read_or_none(key) for key in keys]
-
-    def _read_or_none(self, key: str) -> bytes | None:
-        try:
-            return self.read(key)
-        except KeyAbsent:
-            return None
+        return [_read(self._fs, self._path(key)) for key in keys]
 
     def put_new(self, key: str, data: bytes) -> None:
         """Create a key under the lock."""
@@ -69,7 +68,10 @@ class MemoryStore:
 
     def open(self, key: str) -> BinaryIO:
         """Open a key for reading."""
-        return io.BytesIO(self.read(key))
+        data = _read(self._fs, self._path(key))
+        if data is None:
+            raise KeyAbsent(key)
+        return io.BytesIO(data)
 
     def local_path(self, key: str) -> None:
         """Give None: nothing is on a disk."""
@@ -101,7 +103,14 @@ class MemoryStore:
 
     def prove(self) -> None:
         """Check the process; the lock is all there is to prove."""
-        check_process(self._pid, self.url)
+        self._path("")
+
+
+def _read(fs: Any, path: str) -> bytes | None:
+    try:
+        return bytes(fs.cat_file(path))
+    except (FileNotFoundError, IsADirectoryError):
+        return None
 
 
 def _item(info: dict[str, Any]) -> Item:
