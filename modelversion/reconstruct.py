@@ -86,7 +86,7 @@ def running_python() -> str:
 
 
 def _same_code(code: str) -> Callable[[type], bool]:
-    from modelversion.serializers._sameness import class_digest
+    from modelversion.sameness import class_digest
 
     return lambda cls: class_digest(cls) == code
 

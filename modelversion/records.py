@@ -84,7 +84,8 @@ def _fields(cls: Any) -> tuple[tuple[str, str, Any], ...]:
 
 
 def _attributes(cls: Any) -> tuple[Any, ...]:
-    return attrs.fields(cls)
+    found: tuple[Any, ...] = attrs.fields(cls)
+    return found
 
 
 def from_json(cls: Callable[..., R], value: Any, path: str) -> R:

@@ -20,8 +20,8 @@ from modelversion.errors import (
 from modelversion.layout import VERSION
 from modelversion.records import Origin, stored
 from modelversion.snapshot import NOTHING, Notes, Snapshot, take
-from modelversion.storage.spool import Spool
 from modelversion.state import Pointer
+from modelversion.storage.spool import Spool
 from modelversion.versions import Line, commit
 
 _PROVE = """

@@ -32,8 +32,8 @@ from modelversion.records import (
     to_json,
 )
 from modelversion.serializers import for_object
-from modelversion.storage.spool import Spool
 from modelversion.storage import Blob
+from modelversion.storage.spool import Spool
 
 MAX_PARAMS = 2**20
 MAX_TEXT = 10_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -101,7 +101,9 @@ def commit(line: Line, snapshot: Snapshot, *, new: bool) -> Pointer:
         claim = claim_number(line)
         with contextlib.suppress(KeyTaken, _Abandoned):
             data = fill(line, claim, snapshot)
-            return append_commit(line, claim, snapshot, data)
+            event = committed(claim, snapshot, data)
+            line.facts.append(unless_abandoned(event), actor=claim.actor, fresh=False)
+            return pointer(event)
 
 
 def _repeat(line: Line, snapshot: Snapshot) -> Pointer | None:
@@ -206,9 +208,9 @@ def _shared(line: Line, snapshot: Snapshot) -> dict[str, str]:
     }
 
 
-def append_commit(line: Line, claim: Claim, snapshot: Snapshot, data: bytes) -> Pointer:
-    """Append the entry by which the version exists."""
-    event = VersionCommitted(
+def committed(claim: Claim, snapshot: Snapshot, data: bytes) -> VersionCommitted:
+    """Give the event by which a version exists; `data` is its `version.json`."""
+    return VersionCommitted(
         number=claim.number,
         nonce=claim.nonce,
         size=len(data),
@@ -217,13 +219,16 @@ def append_commit(line: Line, claim: Claim, snapshot: Snapshot, data: bytes) -> 
         summary=snapshot.summary(claim.time),
     )
 
+
+def unless_abandoned(event: VersionCommitted) -> Callable[[Facts], VersionCommitted]:
+    """Decide for a commit, unless the number was given up while its folder was filled."""
+
     def decide(state: Facts) -> VersionCommitted:
-        if claim.number in state.abandoned:
+        if event.number in state.abandoned:
             raise _Abandoned
         return event
 
-    line.facts.append(decide, actor=claim.actor, fresh=False)
-    return pointer(event)
+    return decide
 
 
 # ---- resolving -----------------------------------------------------------------------------------

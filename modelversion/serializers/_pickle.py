@@ -21,9 +21,9 @@ from modelversion import reconstruct, source
 from modelversion.errors import UnpicklableError, UntrustedPickleError
 from modelversion.layout import OBJECT
 from modelversion.records import BufferRecord, ObjectRecord
+from modelversion.sameness import class_digest, global_names
 from modelversion.serializers import Allow, Source
 from modelversion.serializers._reducers import Holders, reducers
-from modelversion.serializers._sameness import class_digest, global_names
 from modelversion.serializers._scan import pickle_globals
 from modelversion.storage.spool import Spool
 
@@ -148,9 +148,10 @@ def _own_class(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     the one that is there: the class of one version would get the code of another.
     """
     if source.is_compiled(cls.__module__):
-        raise pickle.PicklingError(f"{cls.__module__} is compiled and none of the libraries")
+        raise pickle.PicklingError(f"{cls.__module__} is compiled code and not installed")
     make, (*args, _, extra), state, _, _, setter = reduced
     args = (*args, None, extra)
+    state[0].pop("__slotnames__", None)  # copyreg notes it there when an instance is pickled
     code = class_digest(cls)
     if code is None or "<locals>" in cls.__qualname__:
         return make, args, state, None, None, setter
@@ -312,6 +313,8 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _of_object(part: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, type) and source.is_compiled(part.__module__):
+        return
     with contextlib.suppress(Exception):  # its class may have made __dict__ anything
         yield from ((f".{name}", child) for name, child in vars(part).items())
     for cls in type(part).__mro__:

@@ -36,7 +36,8 @@ class Holders:
 
 def reducers() -> dict[type, Reducer]:
     """Give the reducers of the libraries that are imported."""
-    numpy, torch, polars = (sys.modules.get(name) for name in ("numpy", "torch", "polars"))
+    known = sys.modules
+    numpy, torch, polars = known.get("numpy"), known.get("torch"), known.get("polars")
     found: dict[type, Reducer] = {functools.cached_property: _cached_property, _LRU: _lru_cached}
     if numpy is not None and hasattr(numpy, "ndarray"):
         found[numpy.ndarray] = _datetime_array

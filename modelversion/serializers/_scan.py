@@ -19,7 +19,7 @@ _PUT = frozenset(["BINPUT", "LONG_BINPUT", "PUT"])
 _REFUSED = frozenset(["EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"])
 
 
-def pickle_globals(stream: bytes) -> tuple[str, ...]:
+def pickle_globals(stream: bytes | bytearray) -> tuple[str, ...]:
     """List the globals of a pickle as sorted `module:qualname`.
 
     Raises:

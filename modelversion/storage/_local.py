@@ -118,27 +118,34 @@ class LocalStore:
         """Put the files of a folder, fsync them, then the folders that name them."""
         base = self._path(folder)
         folders = {base}
+        written = []
         for blob in blobs:
             target = f"{base}/{blob.path}"
             self._make(os.path.dirname(target))
             folders.update(_folders(base, blob.path))
             with _mapped("write", target):
-                self._place(blob, target, shared.get(blob.path))
+                if self._place(blob, target, shared.get(blob.path)):
+                    written.append(target)
+        # Written first and synced then, one commit of the filesystem's log serves several.
         with _mapped("sync", base):
+            _sync_files(written)
             self._settle(folders)
 
-    def _place(self, blob: Blob, target: str, shared: str | None) -> None:
+    def _place(self, blob: Blob, target: str, shared: str | None) -> bool:
+        """Put a file in its place; tell whether its bytes have still to be synced."""
         if shared is not None and _share(self._path(shared), target, blob):
-            return
+            return True
+        in_memory = isinstance(blob.content, bytes)
         try:
             if isinstance(blob.content, bytes):
-                _write(target, blob.content)
+                _write(target, blob.content, durable=False)
             else:
                 os.link(blob.content, target)
         except FileExistsError as e:
             raise KeyTaken(target) from e
         if os.stat(target).st_size != blob.size:
             raise StorageError(f"{target} has another size than was written: {blob.size} bytes")
+        return in_memory
 
     def remove(self, key: str) -> None:
         """Remove a file or an empty folder."""
@@ -207,24 +214,19 @@ class LocalStore:
                 reached.add(folder)
                 folder = os.path.dirname(folder)
                 pending.add(folder)
-        for folder in sorted(pending, reverse=True):
-            self._sync_folder(folder)
+        for folder in () if _WINDOWS else sorted(pending, reverse=True):
+            try:
+                descriptor = os.open(folder, os.O_RDONLY)
+            except PermissionError:
+                # What is above the root may be closed to us, and was not made by us then.
+                if len(folder) >= len(self._root):
+                    raise
+                continue
+            try:
+                sync(descriptor)
+            finally:
+                os.close(descriptor)
         self._settled |= reached
-
-    def _sync_folder(self, folder: str) -> None:
-        if _WINDOWS:  # pragma: no cover - a folder cannot be opened there
-            return
-        try:
-            descriptor = os.open(folder, os.O_RDONLY)
-        except PermissionError:
-            # What is above the root may be closed to us, and was not made by us then.
-            if len(folder) >= len(self._root):
-                raise
-            return
-        try:
-            sync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _read(path: str) -> bytes | None:
@@ -269,6 +271,15 @@ def _write(path: str, data: bytes, *, durable: bool = True) -> None:
             sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_files(paths: list[str]) -> None:
+    for path in paths:
+        descriptor = os.open(path, _READ)
+        try:
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _link_new(temporary: str, path: str) -> None:

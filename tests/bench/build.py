@@ -7,6 +7,7 @@ is all that a table reads. fsync does nothing here; what is read later is the sa
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ from pathlib import Path
 import attrs
 
 import modelversion as mv
+from modelversion import layout
 from modelversion.journal import Journal
 from modelversion.records import VersionCommitted
-from modelversion.storage import _local
+from modelversion.storage import Store, _local
 
 MODEL = "many"
 
@@ -41,15 +43,14 @@ def entries(registry: mv.Registry, count: int) -> None:
     """Append what commits append, with the first version's entry as the pattern."""
     _save(registry, 0)
     line = registry._history(MODEL).line
-    first = _committed(line.facts)
+    first = _committed(line.home.store, line.facts.folder)
     for number in range(2, count + 1):
         event = attrs.evolve(first, number=number, summary=_summary(first.summary, number))
         line.facts.append(lambda _, e=event: e, actor=line.home.actor, fresh=False)
 
 
-def _committed(journal: Journal) -> VersionCommitted:
-    (line,) = journal.lines(1, 1)
-    event = dict(journal.parse(line, 1).event)
+def _committed(store: Store, journal: str) -> VersionCommitted:
+    event = json.loads(store.read(layout.entry(journal, 1)))["event"]
     del event["kind"], event["must_understand"]
     return VersionCommitted(**event)
 

@@ -32,6 +32,7 @@ _NO_CODE = frozenset(
         "__dict__",
         "__doc__",
         "__firstlineno__",
+        "__slotnames__",
         "__static_attributes__",
         "__weakref__",
         "_abc_impl",
@@ -164,8 +165,9 @@ class _Walk:
         if isinstance(reduced, str):
             self._items("global", [type(value), reduced])
             return
-        function, args, state, items, pairs, *_ = (*reduced, None, None, None, None)
-        self._items("reduced", [function, args, state, list(items or ()), list(pairs or ())])
+        # Function and arguments, then a state, and iterators over items of a list or a dict.
+        parts = [list(part) if i > 2 and part else part for i, part in enumerate(reduced)]
+        self._items("reduced", parts)
 
 
 def _digest(value: Any) -> str:
