@@ -152,9 +152,7 @@ def _encode_mapping(value: Mapping[Any, Any], path: str, depth: int) -> Any:
                 f"{path} has the key {key!r} of type {type(key).__name__}; keys must be str"
             )
         name = _encode_str(str.__str__(key), f"a key of {path}", depth)
-        result["$" + name if name.startswith("$") else name] = _encode(
-            item, f"{path}[{key!r}]", depth + 1
-        )
+        result[double(name)] = _encode(item, f"{path}[{key!r}]", depth + 1)
     return result
 
 
@@ -224,7 +222,7 @@ def decode(value: Any) -> Any:
         ((key, item),) = value.items()
         if key in _DECODERS:
             return _decode_tag(key, item)
-    return {_undouble(key): decode(item) for key, item in value.items()}
+    return {undouble(key): decode(item) for key, item in value.items()}
 
 
 def _decode_tag(key: str, item: Any) -> Any:
@@ -237,7 +235,13 @@ def _decode_tag(key: str, item: Any) -> Any:
     raise RecordError(f"{{{key!r}: {item!r:.60}}} is no value; the record was edited")
 
 
-def _undouble(key: str) -> str:
+def double(key: str) -> str:
+    """Give a user's key as it is stored: one that begins with `$` gets another."""
+    return "$" + key if key.startswith("$") else key
+
+
+def undouble(key: str) -> str:
+    """Give a stored key as the user wrote it."""
     return key[1:] if key.startswith("$$") else key
 
 

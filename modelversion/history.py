@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from modelversion._json import decode
+from modelversion._json import decode, double, undouble
 from modelversion.journal import Head
 from modelversion.metrics import direction
 from modelversion.records import Json, NoteAdded, TagsChanged, VersionCommitted, to_json
@@ -27,6 +27,9 @@ class History:
         self._rows: dict[int, Json] = {}
         self.notes: dict[int, list[Json]] = {}
         self.decisions = Decisions()
+
+    def __reduce__(self) -> tuple[type[History], tuple[Line]]:
+        return History, (self.line,)
 
     def refresh(self) -> History:
         """Read on to the heads of both journals."""
@@ -96,7 +99,8 @@ class History:
 
         def value(path: tuple[str, ...]) -> Any:
             if path[0] in _SPACES:
-                found = _inside(row.get(path[0], {}), path[1:])
+                names = map(double, path[1:]) if path[0] == "params" else path[1:]
+                found = _inside(row.get(path[0], {}), tuple(names))
                 return MISSING if found is None else decode(found)
             return self._plain(number, row, path[0])
 
@@ -163,7 +167,7 @@ def _spread(space: str, rows: list[Json]) -> Iterator[tuple[str, list[Any]]]:
         values = [part.get(name) for part in parts]
         if any(type(value) in (dict, list) for value in values):
             values = [decode(value) for value in values]
-        yield f"{space}.{name}", values
+        yield f"{space}.{undouble(name) if space == 'params' else name}", values
 
 
 _EMPTY: Json = {}

@@ -36,6 +36,9 @@ class Home:
         self._policies: Journal | None = None
         self._names: dict[str, str] = {}
 
+    def __reduce__(self) -> tuple[type[Home], tuple[Store, Actor, Clock]]:
+        return Home, (self.store, self.actor, self.clock)
+
     def now(self) -> str:
         """Give the clock's time as stored."""
         return _json.timestamp(self.clock())

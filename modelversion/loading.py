@@ -58,7 +58,7 @@ def _user_level() -> int:
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
         frame, level = frame.f_back, level + 1
-    return level - 1
+    return level
 
 
 def allowed(given: Allow | None, own: Allow | None, *, remote: bool, registry_id: str) -> Allow:

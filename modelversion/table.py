@@ -190,6 +190,8 @@ def best(rows: Iterable[Row], metric: str, *, name: str, higher: bool | None) ->
             directions.add(history.higher_is_better(number, metric))
     if not found:
         raise VersionNotFoundError(f"no version of {name} has the metric {metric!r}")
+    if higher not in (None, True, False):
+        raise InvalidInputError(f"higher_is_better must be True or False, found {higher!r}")
     up = _direction(directions, metric, higher)
     found.sort(key=lambda item: item[0], reverse=up)
     return [row for _, row in found]

@@ -226,4 +226,5 @@ def log_metrics(metrics: Mapping[str, Any] | None = None, /, **more: Any) -> Non
             "log_metrics was called outside a run; call it inside a function under @track, or "
             "pass metrics= to registry.save"
         )
-    run.log_metrics({**(metrics or {}), **more})
+    run.log_metrics(metrics or {})
+    run.log_metrics(more)

@@ -35,7 +35,7 @@ from modelversion.serializers import Allow
 from modelversion.snapshot import check_tags, check_text
 from modelversion.state import Decisions, Pointer
 from modelversion.verification import VerifyReport, verify_version
-from modelversion.versions import Line, Opened, open_version
+from modelversion.versions import Line, Opened, open_version, resolve
 
 
 class Version:
@@ -92,8 +92,8 @@ class Version:
         except ModelVersionError as e:  # a repr never raises
             return f" ({type(e).__name__})"
         kind = "" if record.object is None else " " + record.object.type.rsplit(".", 1)[-1]
-        shown = list(self.metrics.items())[:3]
-        return kind + "".join(f" {name}={value:.4g}" for name, value in shown)
+        shown = [f" {name}={_short(value)}" for name, value in list(self.metrics.items())[:3]]
+        return "".join(c if c.isprintable() else "?" for c in "".join([kind, *shown]))
 
     def _open(self) -> Opened:
         if self._opened is None:
@@ -174,7 +174,8 @@ class Version:
     def tags(self) -> Mapping[str, Any]:
         """The tags as they are now."""
         row = self._history.refresh().full(self.number)
-        return MappingProxyType(decode(row.get("tags", {})))
+        tags = row.get("tags", {})
+        return MappingProxyType({name: decode(value) for name, value in tags.items()})
 
     @property
     def notes(self) -> list[Mapping[str, str]]:
@@ -203,7 +204,7 @@ class Version:
         Raises:
             InvalidInputError: A name or a value is not one.
         """
-        given = check_tags({**(tags or {}), **more})
+        given = {**check_tags(tags or {}), **check_tags(more)}
         if given:
             event = TagsChanged(number=self.number, set=given)
             self._line.facts.append(lambda _: event, actor=self._line.home.actor)
@@ -301,12 +302,17 @@ class Version:
         Raises:
             ConflictError: It is withdrawn already.
         """
-        number = use_instead.number if isinstance(use_instead, Version) else use_instead
-        if number is not None:
-            from modelversion.versions import resolve
-
-            number = resolve(self._line, number).number
+        number = None if use_instead is None else self._other(use_instead)
         upkeep.withdraw(self._line, self.number, reason=reason, use_instead=number)
+
+    def _other(self, version: int | Version) -> int:
+        """Give the number of another version of the same model."""
+        if isinstance(version, Version) and version._key()[:2] != self._key()[:2]:
+            raise InvalidInputError(f"{version.ref} is no version of {self.model}")
+        number = version.number if isinstance(version, Version) else version
+        if not isinstance(number, int) or isinstance(number, bool) or number == self.number:
+            raise InvalidInputError(f"use_instead must be another version, found {version!r}")
+        return resolve(self._line, number).number
 
     def restore(self, *, reason: str) -> None:
         """Take a withdrawal back."""
@@ -332,6 +338,10 @@ class Version:
         for number in twins:
             upkeep.delete(self._line, self._history.pointer(number), reason=reason)
         upkeep.delete(self._line, self._pointer, reason=reason)
+
+
+def _short(value: float) -> str:
+    return str(value)[:12] if isinstance(value, int) else f"{value:.4g}"
 
 
 def _spelt(opened: Opened, path: str) -> str:

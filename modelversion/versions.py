@@ -53,6 +53,9 @@ class Line:
         )
         self.taken = 0
 
+    def __reduce__(self) -> tuple[type[Line], tuple[Home, str, str]]:
+        return Line, (self.home, self.name, self.registry_id)
+
     @property
     def display(self) -> str:
         """The model's first spelling, as far as it was read."""

@@ -98,10 +98,9 @@ class LocalStore:
         path = self._path(key)
         folder = os.path.dirname(path)
         self._make(folder)
-        temporary = f"{folder}/{TEMPORARY}{nonce()}"
-        with _mapped("write", path), _removed(temporary):
-            _write(temporary, data)
-            _link_new(temporary, path)
+        with _mapped("write", path):
+            while not _create(f"{folder}/{TEMPORARY}{nonce()}", path, data):
+                pass
         with _unknown(path):
             self._settle([folder])
 
@@ -170,21 +169,24 @@ class LocalStore:
 
     def prove(self) -> None:
         """Create a key twice: the second must lose, and the bytes of the first stay."""
-        if self._proven:
-            return
-        key = f"{TEMPORARY}{nonce()}"
-        self.put_new(key, b"first")
-        try:
-            self.put_new(key, b"second")
-        except KeyTaken:
-            self._proven = self.read(key) == b"first"
-        finally:
-            self.remove(key)
+        # A gc without patience may take the key away while it is being proved.
+        for _ in range(5):
+            self._proven = self._proven or self._creates_once(f"{TEMPORARY}{nonce()}")
         if not self._proven:
             raise UnsafeFilesystemError(
                 f"{self.url}: two writers of one file both won; its filesystem cannot hold a "
                 "registry"
             )
+
+    def _creates_once(self, key: str) -> bool:
+        self.put_new(key, b"first")
+        try:
+            self.put_new(key, b"second")
+        except KeyTaken:
+            return _read(self._path(key)) == b"first"
+        finally:
+            self.remove(key)
+        return False
 
     # ---- folders
 
@@ -271,6 +273,19 @@ def _write(path: str, data: bytes, *, durable: bool = True) -> None:
             sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _create(temporary: str, path: str, data: bytes) -> bool:
+    """Create a file by way of a temporary one; False if a gc took that away meanwhile."""
+    with _removed(temporary):
+        _write(temporary, data)
+        try:
+            _link_new(temporary, path)
+        except FileNotFoundError:
+            if os.path.exists(temporary) or not os.path.isdir(os.path.dirname(path)):
+                raise
+            return False
+    return True
 
 
 def _sync_files(paths: list[str]) -> None:
