@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from typing import Any
 
+from modelversion.errors import InvalidNameError
 from modelversion.records import Actor, EnvironmentRecord
 
 _CI = (
@@ -53,17 +55,37 @@ def find_actor(given: str | None) -> Actor:
     All of these are self-declared; nothing proves them.
     """
     if given is not None:
-        return Actor(name=given, source="given")
+        return Actor(name=_check_actor(given), source="given")
     named = os.environ.get("MODELVERSION_ACTOR")
     if named:
-        return Actor(name=named, source="env")
+        return Actor(name=_check_actor(named), source="env")
     return _ci_actor() or Actor(name=_user_at_host(), source="os")
+
+
+def _check_actor(name: Any) -> str:
+    """Refuse a name that a journal could not hold.
+
+    Raises:
+        InvalidNameError: It is no text of 1 to 200 printable characters.
+    """
+    if not isinstance(name, str) or not 0 < len(name.strip()) <= 200 or not name.isprintable():
+        raise InvalidNameError(
+            f"actor must be 1 to 200 printable characters, found {name!r:.80}; give "
+            "Registry(actor=...) or set MODELVERSION_ACTOR"
+        )
+    return name
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name)[:200] or "unknown"
 
 
 def _ci_actor() -> Actor | None:
     for mark, actor, service in _CI:
         if os.environ.get(mark):
-            return Actor(name=os.environ.get(actor) or service, source="ci", run_url=_run_url())
+            return Actor(
+                name=_printable(os.environ.get(actor) or service), source="ci", run_url=_run_url()
+            )
     return None
 
 
@@ -84,4 +106,4 @@ def _user_at_host() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = f"uid{os.getuid()}" if hasattr(os, "getuid") else "unknown"
-    return f"{user}@{socket.gethostname()}"
+    return _printable(f"{user}@{socket.gethostname()}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,12 +29,22 @@ class History:
         self._rows: dict[int, Json] = {}
         self.notes: dict[int, list[Json]] = {}
         self.decisions = Decisions()
+        self._locks: dict[int, threading.Lock] = {}
 
     def __reduce__(self) -> tuple[type[History], tuple[Line]]:
         return History, (self.line,)
 
     def refresh(self) -> History:
         """Read on to the heads of both journals."""
+        with self._lock():
+            self._refresh()
+        return self
+
+    def _lock(self) -> threading.Lock:
+        """Give the lock of this process: a fork may have copied one that was held."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
+    def _refresh(self) -> None:
         head = self.line.facts.head()
         before = self._read or self.line.facts.start()
         if head.position > before.position:
@@ -40,7 +52,6 @@ class History:
                 self._apply(entry)
             self._read = head
         self.decisions = self.line.decisions.head().state
-        return self
 
     def _apply(self, entry: Json) -> None:
         event = entry["event"]

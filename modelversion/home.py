@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 
 from modelversion import _json, layout
-from modelversion.errors import ModelNotFoundError, NotARegistryError
+from modelversion.errors import ModelNotFoundError, ModelVersionError, NotARegistryError
 from modelversion.journal import Clock, Journal
 from modelversion.records import (
     FORMAT,
@@ -42,6 +42,11 @@ class Home:
     def now(self) -> str:
         """Give the clock's time as stored."""
         return _json.timestamp(self.clock())
+
+    @property
+    def seen_id(self) -> str | None:
+        """The registry's id as far as it was read."""
+        return self._id
 
     def id(self) -> str | None:
         """Give the registry's id, None while the place is empty.
@@ -118,7 +123,10 @@ class Home:
         return self._names
 
     def spelling(self, name: str) -> str:
-        """Give a model's first spelling where it was read already; this does no I/O."""
+        """Give a model's first spelling, or the name where that cannot be read."""
+        if name not in self._names:
+            with contextlib.suppress(ModelVersionError):
+                self.models()
         return self._names.get(name, name)
 
     def require_model(self, name: str) -> None:

@@ -14,6 +14,7 @@ import attrs
 from modelversion import layout
 from modelversion.errors import (
     FileMissingError,
+    InvalidInputError,
     InvalidPathError,
     ObjectNotFoundError,
     WithdrawnWarning,
@@ -61,11 +62,27 @@ def _user_level() -> int:
     return level
 
 
+def check_allow(word: Any) -> None:
+    """Refuse what is no answer to `allow_pickle`.
+
+    Raises:
+        InvalidInputError: It is neither True, False, None nor a list of names.
+    """
+    if word is None or isinstance(word, (bool, str)):
+        return
+    if not isinstance(word, Collection) or not all(isinstance(name, str) for name in word):
+        raise InvalidInputError(
+            f"allow_pickle must be True, False or a list of names such as 'builtins:set', "
+            f"found {word!r:.80}"
+        )
+
+
 def allowed(given: Allow | None, own: Allow | None, *, remote: bool, registry_id: str) -> Allow:
     """Settle what pickles may run: the call's word, the registry's, the machine's, the default.
 
     The default is everything for folders of this machine and its memory, nothing for others.
     """
+    check_allow(given)
     for word in (given, own):
         if word is not None:
             return word if isinstance(word, bool) else _names(word)

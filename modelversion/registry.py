@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from modelversion import place, upkeep
@@ -12,6 +13,7 @@ from modelversion.environment import find_actor
 from modelversion.errors import ModelNotFoundError, ModelVersionError, NotFoundError
 from modelversion.history import History
 from modelversion.home import Home
+from modelversion.loading import check_allow
 from modelversion.model import Model
 from modelversion.refs import check_name, parse
 from modelversion.saving import Frozen, save
@@ -63,6 +65,7 @@ class Registry:
         Raises:
             InvalidInputError: An argument is none of these.
         """
+        check_allow(allow_pickle)
         target = place.default_url() if url is None else url
         self.__setstate__(
             {
@@ -101,11 +104,12 @@ class Registry:
         return self._home.id()
 
     def __repr__(self) -> str:
+        shown = "".join(c if c.isprintable() else "?" for c in self.url)
         try:
             count = len(self._home.models())
         except ModelVersionError as e:  # a repr never raises
-            return f"<Registry {self.url} ({type(e).__name__})>"
-        return f"<Registry {self.url}: {count} model{'' if count == 1 else 's'}>"
+            return f"<Registry {shown} ({type(e).__name__})>"
+        return f"<Registry {shown}: {count} model{'' if count == 1 else 's'}>"
 
     # ---- models
 
@@ -193,6 +197,7 @@ class Registry:
             UnpicklableError: A part of the object cannot be pickled; nothing was committed.
             SaveError: The commit failed; the object is in `.value`, its bytes in `.spooled_at`.
         """
+        key = check_name(name, "model")
         notes = check_notes(
             params=params,
             metrics=metrics,
@@ -201,11 +206,10 @@ class Registry:
             description=description,
             parents=[self._parent(parent) for parent in parents],
         )
-        self._prepare()
-        history = self._history(check_name(name, "model"))
-        line = history.line
-        frozen = Frozen(name, notes, value, artifacts=artifacts or {}, verify=verify, new=new)
-        return Version(history, save(line, frozen), self._allow)
+        draft = Frozen(name, notes, value, artifacts=artifacts or {}, verify=verify, new=new)
+        self._home.check()
+        pointer = save(self._home, draft, partial(self._line, key))
+        return Version(self._history(key), pointer, self._allow)
 
     def track(self, model: str, /) -> Callable[[F], F]:
         """Commit what a function returns into this registry; see `modelversion.track`."""
@@ -218,8 +222,14 @@ class Registry:
         return Target(self._prepare, self._commit)
 
     def _commit(self, name: str, notes: Notes, value: Any) -> Version:
-        history = self._history(check_name(name, "model"))
-        return Version(history, save(history.line, Frozen(name, notes, value)), self._allow)
+        key = check_name(name, "model")
+        pointer = save(self._home, Frozen(name, notes, value), partial(self._line, key))
+        return Version(self._history(key), pointer, self._allow)
+
+    def _line(self, key: str) -> Line:
+        """Give a model to be written, in a registry that was made if there was none."""
+        self._prepare()
+        return self._history(key).line
 
     def _prepare(self) -> None:
         """Show that the place can be written, and make the registry where there is none."""

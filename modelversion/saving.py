@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from modelversion.errors import (
     StorageError,
     UnloadableError,
 )
+from modelversion.home import Home
 from modelversion.layout import VERSION
 from modelversion.records import Origin, stored
 from modelversion.snapshot import NOTHING, Notes, Snapshot, take
@@ -49,13 +50,14 @@ class Frozen:
         return None if self.value is NOTHING else self.value
 
 
-def save(line: Line, draft: Frozen) -> Pointer:
+def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
     """Freeze a draft and commit it as one version.
 
     Args:
-        line: The model; it is added to the registry with its first version.
+        home: The registry's place.
         draft: What is saved. With `verify="load"` a fresh process loads it before the commit;
             with `new` a version is made where the latest has the same content.
+        open_line: Gives the model once there is something to commit: bad input writes nothing.
 
     Raises:
         UnpicklableError: A part of the object cannot be pickled.
@@ -64,58 +66,60 @@ def save(line: Line, draft: Frozen) -> Pointer:
     """
     if draft.verify not in (None, "load"):
         raise InvalidValueError(f"verify must be 'load' or None, found {draft.verify!r}")
-    with Spool(line.home.store.spool) as spool:
+    with Spool(home.store.spool) as spool:
         try:
             snapshot = take(spool, draft.notes, value=draft.value, artifacts=draft.artifacts)
         except (StorageError, OSError) as e:
-            raise _unfrozen(line, draft, e) from e
+            raise _unfrozen(draft, e) from e
         if draft.verify == "load":
-            _prove(snapshot, line, draft)
+            _prove(snapshot, home, draft)
+        line = open_line()
         try:
-            line.home.create_model(line.name, draft.display)
+            home.create_model(line.name, draft.display)
             return commit(line, snapshot, new=draft.new)
         except (ModelVersionError, OSError) as e:
-            raise _uncommitted(line, draft, snapshot, e) from e
+            raise _uncommitted(home, draft, snapshot, e) from e
 
 
-def _unfrozen(line: Line, draft: Frozen, e: Exception) -> Exception:
+def _unfrozen(draft: Frozen, e: Exception) -> Exception:
     if isinstance(e, InvalidInputError):
         return e
     return SaveError(
-        f"{line.display} was not saved: {e}; nothing was committed, the object is in .value",
+        f"{draft.display} was not saved: {e}; nothing was committed, the object is in .value",
         value=draft.given,
     )
 
 
-def _uncommitted(line: Line, draft: Frozen, snapshot: Snapshot, e: Exception) -> SaveError:
-    place = _spool_out(snapshot, line)
+def _uncommitted(home: Home, draft: Frozen, snapshot: Snapshot, e: Exception) -> SaveError:
+    place = _spool_out(snapshot, home, draft)
     kept = (
         f"its bytes are in {place} (read them with modelversion.open_directory)"
         if place
         else "its bytes could not be kept on this machine's disk either"
     )
     return SaveError(
-        f"{line.display} was not saved: {e}; the object is in .value, {kept}",
+        f"{draft.display} was not saved: {e}; the object is in .value, {kept}",
         value=draft.given,
         spooled_at=place,
     )
 
 
-def _spool_out(snapshot: Snapshot, line: Line) -> str | None:
+def _spool_out(snapshot: Snapshot, home: Home, draft: Frozen) -> str | None:
     import tempfile
 
     try:
         folder = Path(tempfile.mkdtemp(prefix="modelversion-unsaved-"))
-        _write_directory(snapshot, line, folder)
+        _write_directory(snapshot, home, draft, folder)
     except OSError:
         return None
     return str(folder)
 
 
-def _write_directory(snapshot: Snapshot, line: Line, folder: Path) -> None:
+def _write_directory(snapshot: Snapshot, home: Home, draft: Frozen, folder: Path) -> None:
     """Write a version directory that has no number yet."""
-    origin = Origin(registry=line.registry_id, model=line.name, number=0, nonce="")
-    record = snapshot.version_record(origin, created_at=line.home.now(), actor=line.home.actor)
+    model = draft.display.lower()
+    origin = Origin(registry=home.seen_id or "", model=model, number=0, nonce="")
+    record = snapshot.version_record(origin, created_at=home.now(), actor=home.actor)
     for blob in snapshot.blobs:
         target = folder / blob.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +127,7 @@ def _write_directory(snapshot: Snapshot, line: Line, folder: Path) -> None:
     (folder / VERSION).write_bytes(stored(record))
 
 
-def _prove(snapshot: Snapshot, line: Line, draft: Frozen) -> None:
+def _prove(snapshot: Snapshot, home: Home, draft: Frozen) -> None:
     """Load the frozen bytes in a process that has none of this one's modules."""
     import subprocess
     import tempfile
@@ -131,7 +135,7 @@ def _prove(snapshot: Snapshot, line: Line, draft: Frozen) -> None:
     with tempfile.TemporaryDirectory(prefix="modelversion-prove-") as name:
         folder = Path(name) / "version"
         folder.mkdir()
-        _write_directory(snapshot, line, folder)
+        _write_directory(snapshot, home, draft, folder)
         package = Path(__file__).resolve().parent.parent
         done = subprocess.run(
             [sys.executable, "-I", "-c", _PROVE, str(folder), str(package)],

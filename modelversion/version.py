@@ -211,8 +211,10 @@ class Version:
 
     def untag(self, *names: str) -> None:
         """Remove tags; one that is not set is no error."""
-        event = TagsChanged(number=self.number, removed=tuple(check_key(n, "tag") for n in names))
-        self._line.facts.append(lambda _: event, actor=self._line.home.actor)
+        removed = tuple(check_key(name, "tag") for name in names)
+        if removed:
+            event = TagsChanged(number=self.number, removed=removed)
+            self._line.facts.append(lambda _: event, actor=self._line.home.actor)
 
     def note(self, text: str) -> None:
         """Add a remark of at most 10,000 characters; it stays for good."""
@@ -247,7 +249,8 @@ class Version:
         why = decided.withdrawn.get(self.number)
         if why is not None:
             warn_withdrawn(line, self.number, why)
-        return load_object(open_version(line, self._pointer), self.ref, mmap=mmap, allow=allow)
+        opened = open_version(line, self._pointer)
+        return load_object(opened, line.label(self.number), mmap=mmap, allow=allow)
 
     def open(self, path: str) -> BinaryIO:
         """Open a file of the version for reading, after its bytes were verified.

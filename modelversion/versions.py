@@ -17,6 +17,7 @@ from modelversion.errors import (
     ModelVersionError,
     OriginMismatchError,
     SizeMismatchError,
+    StorageError,
     VersionNotFoundError,
 )
 from modelversion.files import VersionFiles
@@ -58,7 +59,7 @@ class Line:
 
     @property
     def display(self) -> str:
-        """The model's first spelling, as far as it was read."""
+        """The model's first spelling."""
         return self.home.spelling(self.name)
 
     def folder(self, number: int) -> str:
@@ -68,6 +69,10 @@ class Line:
     def ref(self, number: int) -> str:
         """Give a version's printed reference."""
         return f"{self.display}:{number}"
+
+    def label(self, number: int) -> str:
+        """Give a version's reference in lower case, which needs no request."""
+        return f"{self.name}:{number}"
 
     def live(self) -> list[int]:
         """Give the numbers that are committed and not deleted, lowest first."""
@@ -102,11 +107,23 @@ def commit(line: Line, snapshot: Snapshot, *, new: bool) -> Pointer:
         return repeated
     while True:
         claim = claim_number(line)
-        with contextlib.suppress(KeyTaken, _Abandoned):
+        with contextlib.suppress(KeyTaken, _Abandoned), _vanished(line, claim):
             data = fill(line, claim, snapshot)
             event = committed(claim, snapshot, data)
             line.facts.append(unless_abandoned(event), actor=claim.actor, fresh=False)
             return pointer(event)
+
+
+@contextlib.contextmanager
+def _vanished(line: Line, claim: Claim) -> Iterator[None]:
+    """Files that vanish while they are written belong to a number that a gc abandoned."""
+    try:
+        yield
+    except StorageError as e:
+        gone = isinstance(e.__cause__, FileNotFoundError)
+        if gone and claim.number in line.facts.head().state.abandoned:
+            raise _Abandoned from e
+        raise
 
 
 def _repeat(line: Line, snapshot: Snapshot) -> Pointer | None:
@@ -337,7 +354,7 @@ def fetch(line: Line, version: Pointer) -> VersionRecord:
         IntegrityError: It is missing, another, or stands in a folder that is not its own.
         VersionNotFoundError: It was deleted meanwhile.
     """
-    what = f"{line.ref(version.number)} {layout.VERSION}"
+    what = f"{line.label(version.number)} {layout.VERSION}"
     try:
         data = line.home.store.read(f"{line.folder(version.number)}/{layout.VERSION}")
     except KeyAbsent as e:
@@ -386,6 +403,6 @@ class Opened:
 def open_version(line: Line, version: Pointer) -> Opened:
     """Fetch a version's record and give access to its files."""
     record = fetch(line, version)
-    name = line.ref(version.number)
+    name = line.label(version.number)
     files = VersionFiles(line.home.store, line.folder(version.number), record.files, name)
     return Opened(record, files)

@@ -6,6 +6,7 @@ in the middle of a write, or at a random moment. After each kill the survivors a
 The last line printed is JSON: how many kills there were, and what was found wrong after them.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -50,19 +51,19 @@ def die():
 def die_at(k, *, halfway):
     """Arrange to die before the k-th call that changes the filesystem.
 
-    With `halfway` a write that is the k-th call first writes one half of its bytes.
+    With `halfway` a write that is the k-th call first writes one half of its bytes. Gives the
+    list that the names of the calls are added to.
     """
-    lock, count = threading.Lock(), 0
+    lock, calls = threading.Lock(), []
 
     def wrap(name, real):
         @functools.wraps(real)
         def counted(*args, **kwargs):
-            nonlocal count
             if name == "open" and not _creates(args):
                 return real(*args, **kwargs)
             with lock:
-                count += 1
-                if count == k:
+                calls.append(name)
+                if len(calls) == k:
                     if halfway and name == "write":
                         real(args[0], memoryview(args[1])[: len(args[1]) // 2])
                     die()
@@ -72,6 +73,7 @@ def die_at(k, *, halfway):
 
     for name in CHANGING:
         setattr(os, name, wrap(name, getattr(os, name)))
+    return calls
 
 
 def _creates(args):
@@ -280,18 +282,48 @@ def run_scenario(name, folder):
     template = folder / "template"
     template.mkdir()
     prepare(str(template / "registry"))
-    kills, problems, k, halfway = 0, [], 1, False
-    while True:
-        place = folder / f"{k}{'h' if halfway else ''}"
+    kills, problems = 0, []
+    for k, halfway, call in moments(template, folder, act):
+        place = folder / f"{k}{'-halfway' * halfway}"
         shutil.copytree(template, place)
         root = str(place / "registry")
-        survived = forked(functools.partial(_killed, act, root, k, halfway))
-        kills += not survived
-        problems += judge(root, allowed, f"{name}, call {k}{' halfway' if halfway else ''}", k % 2)
+        reader = mv.Registry(root)
+        check_readers(reader, allowed)
+        kills += not forked(functools.partial(_killed, act, root, k, halfway))
+        moment = f"{name}, killed {'in the middle of' if halfway else 'before'} call {k} ({call})"
+        problems += judge(root, reader, allowed, moment, gc_first=k % 2)
         shutil.rmtree(place)
-        if survived:
-            return kills, problems
-        k, halfway = (k, True) if not halfway else (k + 1, False)
+    return kills, problems
+
+
+def moments(template, folder, act):
+    """Give every moment to kill at: before each call, after the last, and inside of writes."""
+    place = folder / "unharmed"
+    shutil.copytree(template, place)
+    calls = recorded(functools.partial(act, str(place / "registry")))
+    shutil.rmtree(place)
+    for k, call in enumerate(calls, 1):
+        yield k, False, call
+        if call == "write":
+            yield k, True, call
+
+
+def recorded(work):
+    """Do `work` in a forked process and give the names of its calls."""
+    receiver, sender = os.pipe()
+
+    def tell():
+        calls = die_at(0, halfway=False)
+        work()
+        with open(sender, "w") as out:
+            out.write(" ".join(calls))
+
+    pid = start(tell)
+    os.close(sender)
+    with open(receiver) as file:
+        calls = file.read().split()
+    ended(pid)
+    return calls
 
 
 def _killed(act, root, k, halfway):
@@ -299,13 +331,15 @@ def _killed(act, root, k, halfway):
     act(root)
 
 
-def judge(root, allowed, moment, gc_first):
+def judge(root, reader, allowed, moment, *, gc_first):
     """Give what is wrong after a kill, as a list of at most one line."""
     try:
+        check_readers(reader, allowed)
         check_readers(mv.Registry(root), allowed)
         for check in (check_cleared, check_next_save) if gc_first else (check_next_save,):
             check(root)
         check_cleared(root)
+        check_readers(reader, [*allowed, ["the next one", str(root)]])
         check_readers(mv.Registry(root), [*allowed, ["the next one", str(root)]])
     except Exception as e:
         where = traceback.extract_tb(e.__traceback__)[-1]
@@ -325,23 +359,24 @@ def busy(root, ready):
         version = registry.save("churn", ["busy", dice.randrange(10**9)])
         version.tag(seen=True)
         model = registry["churn"]
-        chosen = dice.randrange(6)
+        chosen = dice.randrange(6) if len(model) > 1 else 0
         if chosen == 0:
             model.set_alias("champion", version)
         elif chosen == 1:
             registry.save("churn", {"a": np.full(2**17, 1.5)}, new=True)
-        elif chosen == 2 and model[-2].number > 1 and not model[-2].aliases:
-            model[-2].delete(reason="old", everywhere=True)
+        elif chosen == 2:
+            with contextlib.suppress(mv.errors.InUseError):
+                model[-2].delete(reason="old")
         elif chosen == 3:
             registry.gc()
 
 
-def run_random(folder, count=60):
+def run_random(folder, count=100):
     """Kill a busy writer at random moments, each time in the place that the last one left."""
     dice = random.Random(20261101)
     kills, problems = 0, []
     for round_ in range(count):
-        root = str(folder / f"registry-{round_ // 6}")
+        root = str(folder / f"registry-{round_ // 10}")
         receiver, sender = os.pipe()
         pid = start(functools.partial(busy, root, sender))
         os.close(sender)
@@ -377,19 +412,23 @@ def huge():
 
 
 def run_huge(folder):
-    """Kill a save of 512 MB a few times while its bytes are written, once while it commits."""
+    """Kill a save of 512 MB while its bytes are written, and while it is committed."""
     root = str(folder / "registry")
     mv.Registry(root).save("churn", "one")
     value = huge()
+    allowed = ["one", ["the next one", root]]
+
+    def act(place):
+        mv.Registry(place).save("churn", value)
+
+    calls = recorded(functools.partial(act, str(folder / "unharmed")))
+    shutil.rmtree(folder / "unharmed")
     kills, problems = 0, []
-    for k in (40, 90, 150, 185):
-        work = functools.partial(
-            _killed, lambda root: mv.Registry(root).save("churn", value), root, k, True
-        )
-        kills += not forked(work)
-        problems += judge(root, ["one", ["the next one", root]], f"512 MB, call {k}", k % 4)
-    problems += check_huge(root, value)
-    return kills, problems
+    for k in (20, len(calls) // 3, len(calls) * 2 // 3, len(calls) - 40, len(calls) - 12):
+        reader = mv.Registry(root)
+        kills += not forked(functools.partial(_killed, act, root, k, True))
+        problems += judge(root, reader, allowed, f"512 MB, call {k}", gc_first=k % 2)
+    return kills, problems + check_huge(root, value)
 
 
 def check_huge(root, value):

@@ -384,7 +384,9 @@ def test_parents_are_resolved_to_numbers(registry):
     assert version.parents == ("base:1", "base:1", "base:1") or version.parents == ("base:1",)
 
 
-@pytest.mark.parametrize("value", [threading.Lock(), {"a": [threading.Lock()]}, open(os.devnull)])  # noqa: SIM115
+@pytest.mark.parametrize(
+    "value", [threading.Lock(), {"a": [threading.Lock()]}, (i for i in "ab")], ids=type
+)
 def test_an_object_that_cannot_be_pickled_is_refused(registry, value):
     """The path of the part is named, the object is in the error, and nothing is written."""
     with pytest.raises(UnpicklableError, match=r"object.* cannot be pickled") as refusal:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 
 import attrs
 
-from modelversion.errors import InvalidInputError
+from modelversion.errors import InvalidInputError, StorageError
 
 
 class KeyAbsent(Exception):  # noqa: N818 - a signal between layers, never shown to a user
@@ -88,6 +88,7 @@ class Store(Protocol):
 
         Raises:
             KeyTaken: A file is there already.
+            StorageError: It failed; caused by a FileNotFoundError if somebody removed a file.
         """
 
     def open(self, key: str) -> BinaryIO:
@@ -137,12 +138,20 @@ def open_store(
         from modelversion.storage._local import LocalStore
 
         return LocalStore(os.path.abspath(os.path.expanduser(path)))
+    fs, inner = _filesystem(text, {"use_listings_cache": False, **(storage_options or {})})
+    return _adapter(fs, inner, text, writers)
+
+
+def _filesystem(url: str, options: dict[str, Any]) -> tuple[Any, str]:
     import fsspec.core
 
-    fs, inner = fsspec.core.url_to_fs(
-        text, **{"use_listings_cache": False, **(storage_options or {})}
-    )
-    return _adapter(fs, inner, text, writers)
+    try:
+        fs, inner = fsspec.core.url_to_fs(url, **options)
+    except ImportError as e:
+        raise StorageError(f"{url} needs a driver that is not installed: {e}") from e
+    except (ValueError, TypeError) as e:
+        raise InvalidInputError(f"{url!r} is no place that fsspec knows: {e}") from e
+    return fs, inner
 
 
 def _adapter(fs: Any, path: str, url: str, writers: str) -> Store:

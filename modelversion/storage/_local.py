@@ -99,8 +99,12 @@ class LocalStore:
         folder = os.path.dirname(path)
         self._make(folder)
         with _mapped("write", path):
-            while not _create(f"{folder}/{TEMPORARY}{nonce()}", path, data):
-                pass
+            linked = False
+            while not linked:
+                temporary = f"{folder}/{TEMPORARY}{nonce()}"
+                with _removed(temporary):
+                    _write(temporary, data)
+                    linked = _link_new(temporary, path)
         with _unknown(path):
             self._settle([folder])
 
@@ -118,15 +122,14 @@ class LocalStore:
         base = self._path(folder)
         folders = {base}
         written = []
-        for blob in blobs:
-            target = f"{base}/{blob.path}"
-            self._make(os.path.dirname(target))
-            folders.update(_folders(base, blob.path))
-            with _mapped("write", target):
+        with _mapped("fill", base):
+            for blob in blobs:
+                target = f"{base}/{blob.path}"
+                self._make(os.path.dirname(target))
+                folders.update(_folders(base, blob.path))
                 if self._place(blob, target, shared.get(blob.path)):
                     written.append(target)
-        # Written first and synced then, one commit of the filesystem's log serves several.
-        with _mapped("sync", base):
+            # Written first and synced then, one commit of the filesystem's log serves several.
             _sync_files(written)
             self._settle(folders)
 
@@ -275,19 +278,6 @@ def _write(path: str, data: bytes, *, durable: bool = True) -> None:
         os.close(descriptor)
 
 
-def _create(temporary: str, path: str, data: bytes) -> bool:
-    """Create a file by way of a temporary one; False if a gc took that away meanwhile."""
-    with _removed(temporary):
-        _write(temporary, data)
-        try:
-            _link_new(temporary, path)
-        except FileNotFoundError:
-            if os.path.exists(temporary) or not os.path.isdir(os.path.dirname(path)):
-                raise
-            return False
-    return True
-
-
 def _sync_files(paths: list[str]) -> None:
     for path in paths:
         descriptor = os.open(path, _READ)
@@ -297,7 +287,8 @@ def _sync_files(paths: list[str]) -> None:
             os.close(descriptor)
 
 
-def _link_new(temporary: str, path: str) -> None:
+def _link_new(temporary: str, path: str) -> bool:
+    """Give a file its name, once; False if a gc took it away meanwhile."""
     try:
         if _WINDOWS:  # pragma: no cover - judged on Windows only
             os.rename(temporary, path)
@@ -305,6 +296,10 @@ def _link_new(temporary: str, path: str) -> None:
             os.link(temporary, path)
     except FileExistsError as e:
         raise KeyTaken(path) from e
+    except FileNotFoundError:
+        if os.path.exists(temporary) or not os.path.isdir(os.path.dirname(path)):
+            raise
+        return False
     except OSError as e:
         if e.errno in _NO_LINKS and not os.path.exists(path):
             raise UnsafeFilesystemError(
@@ -312,6 +307,7 @@ def _link_new(temporary: str, path: str) -> None:
                 "a file exactly once; keep the registry on one that has"
             ) from e
         raise
+    return True
 
 
 def _share(source: str, target: str, blob: Blob) -> bool:

@@ -1,0 +1,184 @@
+"""What the actors do at once, and on what they begin."""
+
+import attrs
+
+from .actors import Actor, act
+from .search import Limits
+
+
+def _three_versions(agent):
+    for value in ("a", "b", "c"):
+        agent.save(value)
+
+
+def _two_versions(agent):
+    agent.save("a")
+    agent.save("b")
+
+
+def _one_version(agent):
+    agent.save("a")
+
+
+def _held(agent):
+    _two_versions(agent)
+    agent.alias("prod", 1)
+
+
+def _nothing(agent):
+    pass
+
+
+def _with_void(agent):
+    """A careless writer commits a number again, and sets an alias on what is deleted."""
+    from modelversion.records import AliasSet, VersionCommitted
+
+    _two_versions(agent)
+    agent.delete(1)
+    line = agent.line
+    held = line.facts.head().state.newest
+    same = {"nonce": held.nonce, "size": held.size, "sha256": held.sha256}
+    again = VersionCommitted(number=2, content="", summary={"params": {"value": "b"}}, **same)
+    line.facts.append(lambda _: again, actor=agent.home.actor)
+    line.decisions.append(
+        lambda _: AliasSet(alias="prod", number=1, **same), actor=agent.home.actor
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """Actors, what stood there before them, and the limits within a test."""
+
+    actors: tuple
+    before: object = _one_version
+    limits: Limits = Limits()
+    least: int = 500
+
+    def base(self):
+        """Give what is stored before the actors begin."""
+        content = {}
+        act(content, Actor("setup", self.before, merges=any(a.merges for a in self.actors)))
+        return content
+
+
+def save(value, name=None, **more):
+    """Save a value."""
+    return Actor(name or f"save {value}", lambda agent: agent.save(value), **more)
+
+
+def resave(value, name):
+    """Save a value as a new version even if it is the latest one's."""
+    return Actor(name, lambda agent: agent.save(value, new=True))
+
+
+def delete(selector, name="delete", **more):
+    """Delete a version."""
+    return Actor(name, lambda agent: agent.delete(selector), **more)
+
+
+def alias(label, selector, name="alias", **more):
+    """Set an alias."""
+    return Actor(name, lambda agent: agent.alias(label, selector), **more)
+
+
+def unalias(label):
+    """Delete an alias."""
+    return Actor("unalias", lambda agent: agent.unalias(label))
+
+
+def tag(number, name, times=1, **more):
+    """Tag a version, some times with one handle."""
+
+    def work(agent):
+        for i in range(times):
+            agent.tag(number, f"{name} {i}")
+
+    return Actor(name, work, **more)
+
+
+def load(selector, times=1, **more):
+    """Load a version, some times with one handle."""
+
+    def work(agent):
+        for _ in range(times):
+            agent.load(selector)
+
+    return Actor("reader", work, **more)
+
+
+def _withdraw(agent):
+    agent.withdraw(1)
+
+
+def _save_and_load(agent):
+    agent.save("b")
+    agent.load("latest")
+
+
+def _save_twice(agent):
+    agent.save("b")
+    agent.save("d")
+
+
+# A clock ahead of the claims, so that gc takes them for old.
+GC = Actor("gc", lambda agent: agent.gc(), clock=60)
+VERIFY = Actor("verify", lambda agent: agent.verify())
+ONE = Limits(faults=1, crashes=1)
+NONE = Limits(faults=0, crashes=0)
+
+SCENARIOS = {
+    "save|save": Scenario(actors=(save("b"), save("c", clock=-5)), before=_one_version),
+    "first|first": Scenario(actors=(save("b"), save("c")), before=_nothing),
+    "same|same": Scenario(actors=(save("b", "one"), save("b", "two"))),
+    "save|gc": Scenario(actors=(save("b"), GC)),
+    "save|delete": Scenario(actors=(save("c"), delete(2)), before=_two_versions),
+    "repeat|delete": Scenario(actors=(save("b"), delete(2)), before=_two_versions),
+    "resave|delete": Scenario(actors=(resave("b", "resave"), delete(2)), before=_two_versions),
+    "alias|delete": Scenario(actors=(alias("prod", 2), delete(2)), before=_held),
+    "alias|delete latest": Scenario(
+        actors=(alias("prod", "latest"), delete("latest")), before=_two_versions
+    ),
+    "alias|alias": Scenario(
+        actors=(alias("prod", 1, "one"), alias("prod", 2, "two")), before=_two_versions
+    ),
+    "unalias|delete": Scenario(actors=(unalias("prod"), delete(1)), before=_held),
+    "withdraw|delete": Scenario(
+        actors=(Actor("withdraw", _withdraw), delete(1)), before=_two_versions
+    ),
+    "delete|delete": Scenario(
+        actors=(delete(1, "one"), delete(1, "two")), before=_two_versions
+    ),
+    "delete|gc": Scenario(actors=(delete(1), GC), before=_two_versions),
+    "gc|gc": Scenario(
+        actors=(GC, Actor("other gc", lambda agent: agent.gc(), clock=60)), before=_two_versions
+    ),
+    "save|reader": Scenario(
+        actors=(Actor("save", _save_and_load), load("latest", 2)), before=_one_version
+    ),
+    "delete|reader": Scenario(
+        actors=(delete("latest"), load("latest")), before=_three_versions
+    ),
+    "alias|reader": Scenario(actors=(alias("prod", 2), load("prod", 2)), before=_held),
+    "tag|tag": Scenario(actors=(tag(1, "one", 2), tag(1, "two", 2, clock=9))),
+    "save|tag": Scenario(actors=(save("b"), tag(1, "tag"))),
+    "void": Scenario(actors=(save("c"), alias("prod", 2)), before=_with_void),
+    "merge": Scenario(actors=(save("b", merges=True), save("c", merges=True))),
+    "merge alias": Scenario(
+        actors=(alias("prod", 1, "one", merges=True), alias("prod", 2, "two", merges=True)),
+        before=_held,
+    ),
+    "merge|reader": Scenario(
+        actors=(tag(1, "tag", 2, merges=True), load("latest", merges=True)), before=_three_versions
+    ),
+    "verify|tag": Scenario(actors=(VERIFY, tag(1, "tag", 2))),
+    "verify|delete": Scenario(actors=(VERIFY, delete(1)), before=_two_versions),
+    "verify|save": Scenario(actors=(VERIFY, save("b"))),
+    "save|save|gc": Scenario(
+        actors=(save("b"), save("c"), GC), limits=Limits(faults=0, crashes=0, switches=2)
+    ),
+    "save|alias|delete": Scenario(
+        actors=(save("c"), alias("prod", "latest"), delete(2)),
+        before=_two_versions,
+        limits=Limits(faults=0, crashes=0, switches=3),
+    ),
+}

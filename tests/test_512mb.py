@@ -1,0 +1,96 @@
+"""512 MB of arrays: saved and loaded in fresh processes, without a second copy in memory."""
+
+import json
+import sys
+
+import fresh
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc"),
+]
+
+MIB = 2**20
+EXTRA = 32 * MIB
+# Linux keeps the highest resident size, and sets it back when 5 is written to clear_refs.
+PEAK = """
+import json, re, sys, time
+import numpy as np
+import modelversion as mv
+import modelversion.registry, modelversion.serializers._pickle
+
+def status(name):
+    text = open("/proc/self/status").read()
+    return int(re.search(name + r":\\s+(\\d+) kB", text)[1]) * 1024
+
+def reset():
+    open("/proc/self/clear_refs", "w").write("5")
+    return status("VmRSS")
+"""
+SAVE = f"""{PEAK}
+arrays = [np.full(8 * 2**20, i, dtype="f8") for i in range(8)]
+registry = mv.Registry(sys.argv[1])
+registry.save("warm", [np.zeros(200_000)])
+before = reset()
+version = registry.save("large", arrays)
+extra = status("VmHWM") - before
+record = version._open().record.object
+print(json.dumps({{"extra": extra, "buffers": [b.size for b in record.buffers]}}))
+"""
+LOAD = f"""{PEAK}
+registry = mv.Registry(sys.argv[1])
+registry.load("warm")
+mmap = sys.argv[2] == "mmap"
+before = reset()
+arrays = registry.load("large", mmap=mmap)
+extra = status("VmHWM") - before
+anonymous = status("RssAnon")
+total = [float(a[0] + a[-1]) for a in arrays]
+started = time.perf_counter()
+again = registry.load("large", mmap=mmap)
+seconds = time.perf_counter() - started
+kinds = [a.flags.owndata or a.flags.writeable for a in arrays]
+print(json.dumps({{
+    "extra": extra, "anonymous": anonymous, "total": total, "seconds": seconds, "kinds": kinds,
+}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A registry with eight arrays of 64 MB, and what saving them took."""
+    folder = tmp_path_factory.mktemp("large")
+    out = fresh.run(SAVE, folder / "registry", cwd=folder, isolated=True)
+    return folder / "registry", json.loads(out)
+
+
+def test_saving_takes_less_than_32_mb_more(large):
+    """The arrays are written from where they are: no copy of one is ever held."""
+    _, saved = large
+
+    assert saved["buffers"] == [64 * MIB] * 8
+    assert saved["extra"] < EXTRA
+
+
+def test_loading_takes_the_arrays_and_less_than_32_mb_more(large, tmp_path):
+    """A fresh process gets equal arrays, each once in memory."""
+    registry, _ = large
+
+    loaded = json.loads(fresh.run(LOAD, registry, "plain", cwd=tmp_path, isolated=True))
+
+    assert loaded["total"] == [2.0 * i for i in range(8)]
+    assert loaded["extra"] < 512 * MIB + EXTRA
+    assert loaded["kinds"] == [True] * 8
+
+
+def test_mapped_loading_takes_no_memory_of_its_own(large, tmp_path):
+    """Mapped arrays are the files' pages, read-only; a second load hashes nothing again."""
+    registry, _ = large
+
+    mapped = json.loads(fresh.run(LOAD, registry, "mmap", cwd=tmp_path, isolated=True))
+
+    assert mapped["total"] == [2.0 * i for i in range(8)]
+    assert mapped["anonymous"] < 128 * MIB
+    assert mapped["kinds"] == [False] * 8
+    assert mapped["seconds"] < 0.25
