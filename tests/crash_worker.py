@@ -98,10 +98,15 @@ def start(work):
     except BaseException:
         traceback.print_exc()
     finally:
-        for thread in threading.enumerate():
-            if thread.name == "modelversion-merge":
-                thread.join()
+        wait_for_merges()
         os._exit(code)
+
+
+def wait_for_merges():
+    """Wait until no merge of a journal is being written in the background."""
+    for thread in threading.enumerate():
+        if thread.name == "modelversion-merge":
+            thread.join()
 
 
 def ended(pid):
@@ -186,7 +191,7 @@ SMALL = {"weights": [1.0, 2.0]}
 
 def large(seed):
     """Three arrays that each get a file of their own, and one that shares a file."""
-    return {f"a{i}": np.full(2**18 + i, seed + i, "float64") for i in range(3)} | {
+    return {f"a{i}": np.full(2**17 + i, seed + i, "float64") for i in range(3)} | {
         "b": np.full(1000, seed, "float64")
     }
 
@@ -315,6 +320,7 @@ def recorded(work):
     def tell():
         calls = die_at(0, halfway=False)
         work()
+        wait_for_merges()
         with open(sender, "w") as out:
             out.write(" ".join(calls))
 
@@ -416,11 +422,12 @@ def run_huge(folder):
     root = str(folder / "registry")
     mv.Registry(root).save("churn", "one")
     value = huge()
-    allowed = ["one", ["the next one", root]]
+    allowed = ["one", value, ["the next one", root]]
 
     def act(place):
-        mv.Registry(place).save("churn", value)
+        mv.Registry(place).save("churn", value, new=True)
 
+    mv.Registry(folder / "unharmed").save("churn", "one")
     calls = recorded(functools.partial(act, str(folder / "unharmed")))
     shutil.rmtree(folder / "unharmed")
     kills, problems = 0, []
@@ -433,7 +440,7 @@ def run_huge(folder):
 
 def check_huge(root, value):
     """Save the 512 MB at last, and load them."""
-    saved = mv.Registry(root).save("churn", value)
+    saved = mv.Registry(root).save("churn", value, new=True)
     if not equal(mv.Registry(root).load(saved.ref, mmap=True), value):
         return ["512 MB load as something else"]
     left = [p.name for p in Path(root).iterdir() if p.name.startswith(layout.TEMPORARY)]

@@ -1,6 +1,7 @@
 """512 MB of arrays: saved and loaded in fresh processes, without a second copy in memory."""
 
 import json
+import shutil
 import sys
 
 import fresh
@@ -62,7 +63,8 @@ def large(tmp_path_factory):
     """A registry with eight arrays of 64 MB, and what saving them took."""
     folder = tmp_path_factory.mktemp("large")
     out = fresh.run(SAVE, folder / "registry", cwd=folder, isolated=True)
-    return folder / "registry", json.loads(out)
+    yield folder / "registry", json.loads(out)
+    shutil.rmtree(folder)  # pytest keeps the folders of the last three runs
 
 
 def test_saving_takes_less_than_32_mb_more(large):

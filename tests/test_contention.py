@@ -102,7 +102,8 @@ def test_first_save_of_one_name_in_many_spellings_makes_one_model(tmp_path):
     spellings = ["churn", "CHURN", "Churn", "cHurn"] * 2
 
     def save(spelling):
-        return mv.Registry(tmp_path / "registry").save(spelling, spelling).model
+        content = [spelling, os.getpid()]
+        return mv.Registry(tmp_path / "registry").save(spelling, content).model
 
     models = together(save, spellings)
 

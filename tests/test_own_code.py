@@ -216,7 +216,7 @@ assert helpers.Model().predict(1) == -4
     assert beside_the_module == ([21, 1001, 10, 77, -4, 21], [True, *[False] * 4, True])
 
 
-def test_loading_leaves_the_classes_of_this_process_alone(registry):
+def test_loading_leaves_the_classes_of_this_process_alone(registry, monkeypatch):
     """Loading an old version does not put its code into the class that has changed since."""
 
     class Model:
@@ -224,7 +224,9 @@ def test_loading_leaves_the_classes_of_this_process_alone(registry):
             return 1
 
     Model.__qualname__ = "Model"
+    monkeypatch.setattr(sys.modules[__name__], "Model", Model, raising=False)
     registry.save("m", Model())
+    assert type(registry.load("m")) is Model
     Model.predict = lambda self: 2
 
     assert registry.load("m").predict() == 1
@@ -359,6 +361,24 @@ def test_a_class_that_cannot_be_told_has_no_digest():
         rows = (i for i in range(3))
 
     assert class_digest(Model) is None
+
+
+# ---- what is the user's own
+
+
+def test_own_is_what_lies_outside_the_libraries():
+    """This test module is own; no library is, nor a module that a C library made by hand."""
+    import sklearn.linear_model  # noqa: F401
+    import torch  # noqa: F401
+
+    from modelversion import source
+
+    own = [module.__name__ for module in source.own_modules()]
+
+    assert __name__ in own
+    libraries = ("torch", "sklearn", "numpy", "pyexpat", "xml", "cython", "_cython", "modelversion")
+    assert [name for name in own if name.startswith((*libraries, "__main__", "pytest"))] == []
+    assert len(own) == len(set(own))
 
 
 # ---- code that cannot go by value

@@ -133,6 +133,15 @@ def test_an_empty_table_has_no_rows(registry):
         assert repr(versions) == "<Versions: 0 rows>"
 
 
+def test_an_empty_table_has_its_columns(churn):
+    """Code that reads a column works where nothing was found."""
+    versions = churn.versions(where="number = 99")
+
+    assert list(versions.to_dict())[:2] == ["model", "number"]
+    assert list(versions.to_pandas()["number"]) == []
+    assert versions.to_polars()["created_at"].to_list() == []
+
+
 # ---- frames
 
 
@@ -189,7 +198,7 @@ def test_a_table_is_a_polars_frame(zoo):
         [{}, None],
         [{"a": [1, {"b": None}]}, 5],
     ],
-    ids=str,
+    ids=lambda values: str(values)[:40],
 )
 def test_frames_take_any_column(registry, values):
     """No mix of values keeps a table from becoming a frame, and none is lost."""

@@ -50,7 +50,7 @@ def mark(tmp_path):
 def saved(registry, mark):
     """Two versions of one shape: a stream, packed buffers, a large buffer, artifacts, source."""
     for i in (1, 2):
-        value = [Marking(mark), np.full(1000, i), np.full(200_000, i), f"text {i}"]
+        value = [Marking(mark), np.full(520, i), np.full(200_000, i), f"text {i}"]
         registry.save("m", value, artifacts={"a/b.txt": f"artifact {i}"}, params={"i": i})
     return registry
 

@@ -175,7 +175,11 @@ def test_params_that_are_nearly_plain_become_plain(registry):
     assert math.isnan(back["nan"])
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400, 2**53 + 1, -0.0, 0])
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -math.inf, 10**400, 2**53 + 1, -0.0, 0],
+    ids=lambda v: str(v)[:9],
+)
 def test_metrics_keep_any_number(registry, value):
     """A metric comes back as the number that it was, in a version and in a table."""
     registry.save("churn", metrics={"m": value})
@@ -225,7 +229,9 @@ def test_a_repr_is_one_line(registry):
     assert repr(registry.save("churn", params={"a": 1})) == "<Version churn:2>"
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, -(10**400), 2**64, 5e-324])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, 10**400, -(10**400), 2**64, 5e-324], ids=lambda v: str(v)[:9]
+)
 def test_a_repr_shows_any_number(registry, value):
     """However large a metric is, the repr is one line."""
     version = registry.save("churn", metrics={"m": value})

@@ -99,12 +99,12 @@ class LocalStore:
         folder = os.path.dirname(path)
         self._make(folder)
         with _mapped("write", path):
-            linked = False
-            while not linked:
+            vanished = True
+            while vanished:
                 temporary = f"{folder}/{TEMPORARY}{nonce()}"
                 with _removed(temporary):
                     _write(temporary, data)
-                    linked = _link_new(temporary, path)
+                    vanished = _link_new(temporary, path)
         with _unknown(path):
             self._settle([folder])
 
@@ -288,7 +288,7 @@ def _sync_files(paths: list[str]) -> None:
 
 
 def _link_new(temporary: str, path: str) -> bool:
-    """Give a file its name, once; False if a gc took it away meanwhile."""
+    """Give a file its name, once; true if a gc took it away meanwhile."""
     try:
         if _WINDOWS:  # pragma: no cover - judged on Windows only
             os.rename(temporary, path)
@@ -299,7 +299,7 @@ def _link_new(temporary: str, path: str) -> bool:
     except FileNotFoundError:
         if os.path.exists(temporary) or not os.path.isdir(os.path.dirname(path)):
             raise
-        return False
+        return True
     except OSError as e:
         if e.errno in _NO_LINKS and not os.path.exists(path):
             raise UnsafeFilesystemError(
@@ -307,7 +307,7 @@ def _link_new(temporary: str, path: str) -> bool:
                 "a file exactly once; keep the registry on one that has"
             ) from e
         raise
-    return True
+    return False
 
 
 def _share(source: str, target: str, blob: Blob) -> bool:

@@ -7,7 +7,7 @@ from unittest import mock
 
 import attrs
 
-from modelversion import journal, layout, snapshot, state, upkeep
+from modelversion import journal, layout, snapshot, state, upkeep, versions
 from modelversion.errors import InUseError, NotFoundError, OutcomeUnknownError
 from modelversion.history import History
 from modelversion.home import Home
@@ -45,9 +45,12 @@ def simulated(merge=2):
         put(layout, "MERGE", merge)
         put(layout, "LEVELS", levels)
         put(journal, "_SIZES", dict(enumerate(levels, 1)))
+        put(journal, "_WINDOW", merge + 1)
         put(journal, "_wait", lambda attempt: None)
         put(state, "MAX_RUNS", 2)
         put(snapshot, "environment", lambda: here)
+        # Only messages ask how a name is spelt.
+        put(Home, "spelling", lambda home, name: name)
         # Nothing here leaves temporary files, and the walk through it all is long.
         put(upkeep, "_temporaries", lambda store, limit, dry_run: [])
         yield
@@ -140,10 +143,13 @@ class Agent:
         except refusals as e:
             self._ack("refused", *what, type(e).__name__)
 
+    def create(self, name):
+        """Make the registry and a model, where they are not there."""
+        self.home.create_model(name.lower(), name)
+        self._ack("created", self.home.id(), name.lower())
+
     def save(self, value, *, new=False):
         """Save a small object; no save is ever refused here."""
-        from modelversion import versions
-
         notes = check_notes(params={"value": value})
         with Spool(self.store.spool) as spool:
             frozen = take(spool, notes, value=[value], artifacts={"note": value})
@@ -177,10 +183,15 @@ class Agent:
             self.model[number].tag(by=value)
             self._ack("tagged", number)
 
+    def claim(self):
+        """Claim a number, and do no more."""
+        versions.claim_number(self.line)
+
     def withdraw(self, number):
         """Withdraw a version."""
-        upkeep.withdraw(self.line, number, reason="test", use_instead=None)
-        self._ack("withdrawn", number)
+        with self._outcome(("withdraw", number), NotFoundError):
+            upkeep.withdraw(self.line, number, reason="test", use_instead=None)
+            self._ack("withdrawn", number)
 
     def gc(self):
         """Clear up, however young the claims are."""

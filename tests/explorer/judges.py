@@ -135,10 +135,10 @@ _RULES = {
 }
 
 
-def chain(content, folder):
+def chain(content, folder, registry_id=REGISTRY_ID):
     """Give a journal's entries, checked for 7 and 13."""
     keys = sorted(k for k in content if is_fixed(k) and k.rpartition("/")[0] == folder)
-    previous, time, entries = sha256(f"{REGISTRY_ID}\n{folder}".encode()), "", []
+    previous, time, entries = sha256(f"{registry_id}\n{folder}".encode()), "", []
     for position, key in enumerate(keys, 1):
         entry = json.loads(content[key])
         assert key == layout.entry(folder, position), f"7: {key} stands behind a hole"
@@ -210,6 +210,8 @@ class Judge:
 
     def _checked(self, content):
         truth = self.truth(content)
+        models = _models(content)
+        assert len(models) == len(set(models)), f"12: models were created twice: {models}"
         assert Counter(truth.void) == self._tolerated, f"12: void: {truth.void}"
         both = truth.committed.keys() & truth.abandoned
         assert not both, f"5: {both} are abandoned and committed"
@@ -246,6 +248,9 @@ class Judge:
             if ack[0] in ("saved", "repeated"):
                 event = truth.committed[ack[1]]
                 assert (event["nonce"], event["sha256"]) == ack[2:], f"1: {name}: {ack}"
+            if ack[0] == "created":
+                made = json.loads(content[layout.REGISTRY])["id"]
+                assert ack[1] == made and ack[2] in _models(content), f"1: {name}: {ack}"
             if ack[0] in ("loaded", "absent"):
                 self._seen(content, truth, *ack)
 
@@ -286,6 +291,14 @@ class Judge:
         assert number == max(known), f"the heir saved {number} of {known}"
 
 
+def _models(content):
+    """Name the models of the registry's own journal, which continues its own id."""
+    if layout.REGISTRY not in content:
+        return []
+    registry_id = json.loads(content[layout.REGISTRY])["id"]
+    return [entry["event"]["model"] for entry in chain(content, layout.POLICIES, registry_id)]
+
+
 def _inherit(agent):
     agent.gc()
     agent.verify()
@@ -310,6 +323,7 @@ _EFFECTS = {
     "unaliased": lambda name: [("alias.deleted", name)],
     "tagged": lambda number: [("version.tagged", number)],
     "withdrawn": lambda number: [("version.withdrawn", number)],
+    "created": lambda registry_id, name: [],
     "swept": lambda *numbers: [("version.abandoned", number) for number in numbers],
     "loaded": lambda *rest: [],
     "absent": lambda *rest: [],
@@ -331,8 +345,9 @@ class _Reading:
         self._fold = fold
         self._keys = sorted(key for key in content if is_fixed(key))
         self._merged = [key for key in content if is_merged(key)]
+        self._values = [json.loads(content[key]) for key in self._keys]
+        self._entries = [from_json(Entry, value, "entry") for value in self._values]
         self._states = [fold.initial]
-        self._entries = [from_json(Entry, json.loads(content[k]), k) for k in self._keys]
         for entry in self._entries:
             self._states.append(fold.step(self._states[-1], entry))
 
@@ -340,7 +355,11 @@ class _Reading:
         self._agrees(truth)
         self._void_changes_nothing()
         for copy in self._without_help():
-            assert self._head(copy) == self._states[-1], "8: a merge or a hint changed the state"
+            journal = self._journal(copy)
+            head = journal.head()
+            assert head.state == self._states[-1], "8: a merge or a hint changed the state"
+            found = journal.history(journal.start(), head)
+            assert found == self._values, "8: a merge or a hint changed the history"
         for key in self._merged:
             if not key.endswith("head.json"):
                 self._forged(key)

@@ -2,6 +2,9 @@
 
 import attrs
 
+from modelversion import upkeep
+from modelversion.records import AliasSet, VersionCommitted
+
 from .actors import Actor, act
 from .search import Limits
 
@@ -25,14 +28,21 @@ def _held(agent):
     agent.alias("prod", 1)
 
 
+def _claimed(agent):
+    """One version, one that was saved and crashed half-way, one deleted half-way."""
+    _two_versions(agent)
+    agent.claim()
+    swept, upkeep.sweep = upkeep.sweep, lambda line, number: None
+    agent.delete(1)
+    upkeep.sweep = swept
+
+
 def _nothing(agent):
     pass
 
 
 def _with_void(agent):
     """A careless writer commits a number again, and sets an alias on what is deleted."""
-    from modelversion.records import AliasSet, VersionCommitted
-
     _two_versions(agent)
     agent.delete(1)
     line = agent.line
@@ -59,6 +69,11 @@ class Scenario:
         content = {}
         act(content, Actor("setup", self.before, merges=any(a.merges for a in self.actors)))
         return content
+
+
+def create(spelling):
+    """Make the registry and a model."""
+    return Actor(f"create {spelling}", lambda agent: agent.create(spelling))
 
 
 def save(value, name=None, **more):
@@ -115,19 +130,13 @@ def _save_and_load(agent):
     agent.load("latest")
 
 
-def _save_twice(agent):
-    agent.save("b")
-    agent.save("d")
-
-
 # A clock ahead of the claims, so that gc takes them for old.
 GC = Actor("gc", lambda agent: agent.gc(), clock=60)
 VERIFY = Actor("verify", lambda agent: agent.verify())
-ONE = Limits(faults=1, crashes=1)
-NONE = Limits(faults=0, crashes=0)
 
 SCENARIOS = {
     "save|save": Scenario(actors=(save("b"), save("c", clock=-5)), before=_one_version),
+    "create|create": Scenario(actors=(create("Churn"), create("churn")), before=_nothing),
     "first|first": Scenario(actors=(save("b"), save("c")), before=_nothing),
     "same|same": Scenario(actors=(save("b", "one"), save("b", "two"))),
     "save|gc": Scenario(actors=(save("b"), GC)),
@@ -150,10 +159,13 @@ SCENARIOS = {
     ),
     "delete|gc": Scenario(actors=(delete(1), GC), before=_two_versions),
     "gc|gc": Scenario(
-        actors=(GC, Actor("other gc", lambda agent: agent.gc(), clock=60)), before=_two_versions
+        actors=(GC, Actor("other gc", lambda agent: agent.gc(), clock=60)), before=_claimed
     ),
     "save|reader": Scenario(
         actors=(Actor("save", _save_and_load), load("latest", 2)), before=_one_version
+    ),
+    "backwards": Scenario(
+        actors=(save("b", backwards=True), load("latest", 2, backwards=True)), before=_two_versions
     ),
     "delete|reader": Scenario(
         actors=(delete("latest"), load("latest")), before=_three_versions
@@ -162,7 +174,13 @@ SCENARIOS = {
     "tag|tag": Scenario(actors=(tag(1, "one", 2), tag(1, "two", 2, clock=9))),
     "save|tag": Scenario(actors=(save("b"), tag(1, "tag"))),
     "void": Scenario(actors=(save("c"), alias("prod", 2)), before=_with_void),
-    "merge": Scenario(actors=(save("b", merges=True), save("c", merges=True))),
+    "merge": Scenario(
+        actors=(save("d", merges=True), save("e", merges=True)), before=_three_versions
+    ),
+    "merge|merge": Scenario(
+        actors=(tag(1, "one", 2, merges=True), tag(1, "two", merges=True)),
+        limits=Limits(faults=1, crashes=0),
+    ),
     "merge alias": Scenario(
         actors=(alias("prod", 1, "one", merges=True), alias("prod", 2, "two", merges=True)),
         before=_held,

@@ -2,6 +2,8 @@
 
 import attrs
 
+from modelversion.errors import ModelVersionError
+
 from .actors import Cast
 from .judges import Judge
 from .world import TAKEN, UNKNOWN, WRITES, Disk, disk, is_fixed, is_merged
@@ -95,6 +97,7 @@ class _Search:
         self._ended = {}
         self._parents = {}
         self._stack = []
+        self._left = None
         self._ends = 0
         self._base = disk(scenario.base(), self._disks)
         self._judge = Judge(self._base.content)
@@ -104,9 +107,11 @@ class _Search:
         slots = tuple(root.node for root in self._cast.actors)
         switches = -1 if limits.switches is None else limits.switches
         start = State(self._base, (), frozenset(), limits.faults, limits.crashes, 0, switches)
-        self._enter(None, "start", attrs.evolve(start, slots=self._settled(slots)))
+        self._enter("start", attrs.evolve(start, slots=self._settled(slots)))
         while self._stack and len(self._parents) < limits.states:
-            self._expand(self._stack.pop())
+            state = self._stack.pop()
+            self._left = state.key()
+            self._expand(state)
         return Report(
             states=len(self._parents),
             disks=len(self._disks),
@@ -117,17 +122,17 @@ class _Search:
 
     # ---- entering a state
 
-    def _enter(self, before, label, state):
+    def _enter(self, label, state):
         key = state.key()
         if key in self._parents:
             return
-        self._parents[key] = (None if before is None else before.key(), label)
+        self._parents[key] = (self._left, label)
         try:
             self._judge.state(state)
             if all(type(slot) is Ended for slot in state.slots):
                 self._ends += 1
                 self._judge.end(state.disk)
-        except AssertionError as e:
+        except (AssertionError, ModelVersionError) as e:
             raise Violation(f"{e}\n{self._trace(key)}") from e
         self._stack.append(state)
 
@@ -170,7 +175,7 @@ class _Search:
         for call in state.late:
             after, answer = state.disk.apply(call)
             label = f"a late request arrives: {_said(call)}: {_said(answer)}"
-            self._enter(state, label, attrs.evolve(state, disk=after, late=state.late - {call}))
+            self._enter(label, attrs.evolve(state, disk=after, late=state.late - {call}))
         for i in running:
             held = self._held(state, i)
             if held is not None:
@@ -219,30 +224,30 @@ class _Search:
     def _step(self, state, i, after, answer, what):
         node = state.slots[i]
         if after is not state.disk:
-            self._checked(state, node, after, what)
+            self._check_write(state.disk, node, after, what)
         new = node.root.next(node, answer)
         merges = [root.node for root in new.started]
         slots = self._settled((*state.slots[:i], new, *state.slots[i + 1 :], *merges))
         label = f"{node.root.name}: {_said(node.call)}{what}: {_said(answer)}"
-        self._enter(state, label, attrs.evolve(state, disk=after, slots=slots))
+        self._enter(label, attrs.evolve(state, disk=after, slots=slots))
 
     def _crash(self, state, i, after, what):
         if not state.crashes:
             return
         node = state.slots[i]
         if after is not state.disk:
-            self._checked(state, node, after, what)
+            self._check_write(state.disk, node, after, what)
         ended = () if node.root.is_merge else (self._end(node, crashed=True),)
         slots = (*state.slots[:i], *ended, *state.slots[i + 1 :])
         crashed = attrs.evolve(state, disk=after, slots=slots, crashes=state.crashes - 1)
-        self._enter(state, f"{node.root.name}: {_said(node.call)} {what}", crashed)
+        self._enter(f"{node.root.name}: {_said(node.call)} {what}", crashed)
 
-    def _checked(self, state, node, after, what):
+    def _check_write(self, before, node, after, what):
         try:
-            self._judge.write(node.call, state.disk, after)
+            self._judge.write(node.call, before, after)
         except AssertionError as e:
             last = f"     {node.root.name}: {_said(node.call)}{what}"
-            raise Violation(f"{e}\n{self._trace(state.key())}\n{last}") from e
+            raise Violation(f"{e}\n{self._trace(self._left)}\n{last}") from e
 
 
 def _is_merge(slot):

@@ -7,7 +7,9 @@ from modelversion.storage import Item
 CREATED, TAKEN, UNKNOWN = "created", "taken", "unknown"
 WRITES = ("create", "put", "remove")
 # Created once and never removed: what a reader found there, it will find again.
-_FIXED = re.compile(r".*/(journal|decisions)/\d{12}\.json|.*/versions/\d+/claim\.json")
+_FIXED = re.compile(
+    r"registry\.json|(.*/(journal|decisions)|policies)/\d{12}\.json|.*/versions/\d+/claim\.json"
+)
 _MERGED = re.compile(r".*/s\d/\d{12}\.jsonl|.*/head\.json")
 
 
@@ -59,13 +61,13 @@ def _create(content, key, data):
 
 
 def _put(content, key, data):
-    return {**content, key: data}, None
+    return {**content, key: data}, "put"
 
 
 def _remove(content, key):
     if key not in content:  # a folder, which is but a part of keys here
         return content, None
-    return {k: v for k, v in content.items() if k != key}, None
+    return {k: v for k, v in content.items() if k != key}, "removed"
 
 
 def _list(content, folder):
