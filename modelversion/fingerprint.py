@@ -26,7 +26,7 @@ def describe(name: str, value: Any) -> DataRecord:
     kind = type(value)
     return DataRecord(
         name=name,
-        type=f"{kind.__module__}.{kind.__qualname__}",
+        type=_text(f"{kind.__module__}.{kind.__qualname__}"),
         shape=_shape(value),
         columns=_columns(value),
         dtype=_dtype(value),
@@ -41,8 +41,16 @@ def _shape(value: Any) -> tuple[int, ...] | None:
 
 
 def _dtype(value: Any) -> str | None:
-    dtype = getattr(value, "dtype", None)
-    return None if dtype is None or callable(dtype) else str(dtype)
+    try:
+        dtype = getattr(value, "dtype", None)
+        return None if dtype is None or callable(dtype) else _text(dtype)
+    except Exception:  # noqa: BLE001 - a foreign attribute may raise anything, capture never
+        return None
+
+
+def _text(value: Any) -> str:
+    """Print a name; what is not Unicode in it is escaped, so that it can be stored."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _columns(value: Any) -> dict[str, str]:
@@ -55,9 +63,9 @@ def _columns(value: Any) -> dict[str, str]:
 def _pairs(value: Any) -> list[tuple[str, str]]:
     schema = getattr(value, "schema", None)
     if isinstance(schema, Mapping):  # polars
-        return [(str(name), str(dtype)) for name, dtype in schema.items()]
+        return [(_text(name), _text(dtype)) for name, dtype in schema.items()]
     if schema is not None and hasattr(schema, "types"):  # pyarrow
-        return [(str(n), str(t)) for n, t in zip(schema.names, schema.types, strict=True)]
+        return [(_text(n), _text(t)) for n, t in zip(schema.names, schema.types, strict=True)]
     if hasattr(value, "dtypes") and hasattr(value, "columns"):  # pandas
-        return [(str(n), str(t)) for n, t in zip(value.columns, value.dtypes, strict=True)]
+        return [(_text(n), _text(t)) for n, t in zip(value.columns, value.dtypes, strict=True)]
     return []

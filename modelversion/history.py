@@ -15,6 +15,7 @@ from modelversion.state import Decisions, Pointer
 from modelversion.versions import Line, fetch, live_numbers
 
 MISSING_PARTS = "left_out"
+_RETAGGED = "retagged"
 
 
 class History:
@@ -73,7 +74,10 @@ class History:
         return number in self.line.facts.seen().state.committed
 
     def _retag(self, number: int, event: Json) -> None:
-        row = self.full(number)
+        row = self._rows[number]
+        if "tags" in row.get(MISSING_PARTS, ()):
+            row.setdefault(_RETAGGED, []).append(event)
+            return
         tags = {**row.get("tags", {}), **event.get("set", {})}
         removed = event.get("removed", ())
         row["tags"] = {name: value for name, value in tags.items() if name not in removed}
@@ -94,7 +98,9 @@ class History:
         if MISSING_PARTS in row:
             record = to_json(fetch(self.line, self.pointer(number)))
             for part in row.pop(MISSING_PARTS):
-                row[part] = _PARTS.get(part, lambda r, p=part: r.get(p))(record)
+                row[part] = _PARTS.get(part, lambda r, p=part: r.get(p, {}))(record)
+            for event in row.pop(_RETAGGED, ()):
+                self._retag(number, event)
         return row
 
     def higher_is_better(self, number: int, metric: str) -> bool | None:
@@ -146,6 +152,15 @@ class History:
         return table
 
 
+PLAIN_COLUMNS = (
+    "number",
+    "created_at",
+    "actor",
+    "type",
+    "description",
+    "aliases",
+    "withdrawn",
+)
 _SPACES = ("metrics", "params", "tags", "data")
 _PARTS: dict[str, Callable[[Json], Any]] = {
     "metrics": lambda r: {name: m["value"] for name, m in r.get("metrics", {}).items()},

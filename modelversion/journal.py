@@ -403,10 +403,13 @@ class Journal:
                 layout.entry(self.folder, head.position + 1),
                 f"missing, though this handle has seen entry {known.position}",
             )
-        for item in self._store.list(self.folder):
-            name = item.name.removesuffix(".json")
-            if name.isdigit() and int(name) > head.position + 1:
-                yield f"{self.folder}/{item.name}", "stands behind a missing entry"
+        names = [item.name.removesuffix(".json") for item in self._store.list(self.folder)]
+        later = sorted(int(name) for name in names if name.isdigit())
+        behind = [position for position in later if position > head.position + 1]
+        # Others may have appended while we read; a hole stays one.
+        if behind and self._store.read_many(self._keys(head.position + 1, 1))[0] is None:
+            for position in behind:
+                yield layout.entry(self.folder, position), "stands behind a missing entry"
 
     def _merge_problems(
         self, position: int, head: Head, lines: list[bytes]

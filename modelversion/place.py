@@ -48,7 +48,9 @@ def _configured(file: Path) -> str | None:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
         return None  # a project file that is being edited is not ours to complain about
-    url = settings.get("tool", {}).get("modelversion", {}).get("registry")
+    url = settings
+    for name in ("tool", "modelversion", "registry"):
+        url = url.get(name) if isinstance(url, dict) else None  # type: ignore[assignment]
     if url is None:
         return None
     if not isinstance(url, str) or not url:

@@ -235,7 +235,7 @@ class Registry:
         """Show that the place can be written, and make the registry where there is none."""
         made = self._home.id() is None
         self._home.ensure()
-        if made and self._default:
+        if made and self._default and self._home.store.local_path("") is not None:
             place.announce(self.url)
 
     # ---- reading

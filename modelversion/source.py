@@ -45,13 +45,21 @@ def is_own(name: str) -> bool:
     module = sys.modules.get(name)
     if name == "__main__" or name.split(".", 1)[0] == _PACKAGE:
         return False
-    if not isinstance(module, ModuleType):
+    if not isinstance(module, ModuleType) or _inside_library(name):
         return False
     places = _places(module)
     if not places:
         # Made by hand and filled by exec(), which leaves its mark; C libraries make some too.
         return getattr(module, "__spec__", None) is None and "__builtins__" in vars(module)
     return not any(_is_library(place) for place in places)
+
+
+def _inside_library(name: str) -> bool:
+    """Tell whether a module lies in a package of a library; some of those name no real file."""
+    package = name.rpartition(".")[0]
+    # A package without a file of its own may have parts in both.
+    has_file = getattr(sys.modules.get(package), "__file__", None) is not None
+    return bool(package) and has_file and not is_own(package)
 
 
 def is_compiled(name: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from modelversion.errors import InvalidInputError, VersionNotFoundError
-from modelversion.history import History
+from modelversion.history import PLAIN_COLUMNS, History
 from modelversion.serializers import Allow
 from modelversion.version import Version
 
@@ -55,6 +55,8 @@ class Versions(Sequence[Version]):
             {"model": [history.line.display] * len(numbers), **history.columns(numbers)}
             for history, numbers in _grouped(self._rows)
         ]
+        if not parts:
+            return {name: [] for name in ("model", *PLAIN_COLUMNS)}
         names = dict.fromkeys(name for part in parts for name in part)
         sizes = [len(part["number"]) for part in parts]
         return {

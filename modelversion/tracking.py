@@ -17,6 +17,7 @@ import attrs
 
 from modelversion._json import encode
 from modelversion.errors import (
+    InvalidInputError,
     InvalidNameError,
     InvalidValueError,
     NoActiveRunError,
@@ -177,6 +178,7 @@ def _function_name(function: Callable[..., Any]) -> str:
 
 
 def _tracked(function: F, model: str, target: Callable[[], Target]) -> F:
+    _refuse_deferred(function)
     entry = f"{function.__module__}:{function.__qualname__}"
     tracker = _Tracker(function, model, target, entry, function_source(function))
 
@@ -186,6 +188,22 @@ def _tracked(function: F, model: str, target: Callable[[], Target]) -> F:
 
     wrapper.__modelversion__ = tracker  # type: ignore[attr-defined]
     return cast("F", wrapper)
+
+
+def _refuse_deferred(function: Callable[..., Any]) -> None:
+    """Refuse what does its work after it returned, which would be taken for its result."""
+    import inspect
+
+    for deferred in (
+        inspect.iscoroutinefunction,
+        inspect.isgeneratorfunction,
+        inspect.isasyncgenfunction,
+    ):
+        if deferred(function):
+            raise InvalidInputError(
+                f"{function.__qualname__} is async or a generator, which track does not take "
+                "yet; track the function that it serves, or call registry.save at its end"
+            )
 
 
 def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:

@@ -21,6 +21,7 @@ from modelversion.records import (
     VersionRestored,
     VersionWithdrawn,
     from_json,
+    to_json,
 )
 from modelversion.snapshot import check_text
 from modelversion.state import Decisions, Facts, Pointer
@@ -89,7 +90,7 @@ def delete(line: Line, version: Pointer, *, reason: str) -> None:
     sweep(line, version.number)
 
 
-_MAX_TOMBSTONE_FILES = 250
+_MAX_TOMBSTONE = 32 * 1024
 
 
 def _tombstone_files(line: Line, version: Pointer) -> tuple[FileRecord, ...]:
@@ -103,7 +104,13 @@ def _tombstone_files(line: Line, version: Pointer) -> tuple[FileRecord, ...]:
     except IntegrityError:  # a broken version can be deleted too
         files = ()
     own = FileRecord(path=layout.VERSION, size=version.size, sha256=version.sha256)
-    return (own, *files[:_MAX_TOMBSTONE_FILES])
+    kept, size = [own], 0
+    for file in files:
+        size += len(_json.dumps(to_json(file))) + 1
+        if size > _MAX_TOMBSTONE:
+            break
+        kept.append(file)
+    return tuple(kept)
 
 
 def sweep(line: Line, number: int) -> list[str]:

@@ -13,6 +13,7 @@ from modelversion import layout, upkeep
 from modelversion._json import decode
 from modelversion.errors import (
     ArtifactNotFoundError,
+    FileMissingError,
     InUseError,
     InvalidInputError,
     ModelVersionError,
@@ -35,7 +36,7 @@ from modelversion.serializers import Allow
 from modelversion.snapshot import check_tags, check_text
 from modelversion.state import Decisions, Pointer
 from modelversion.verification import VerifyReport, verify_version
-from modelversion.versions import Line, Opened, open_version, resolve
+from modelversion.versions import Line, Opened, open_version, refuse_deleted, resolve
 
 
 class Version:
@@ -250,7 +251,11 @@ class Version:
         if why is not None:
             warn_withdrawn(line, self.number, why)
         opened = open_version(line, self._pointer)
-        return load_object(opened, line.label(self.number), mmap=mmap, allow=allow)
+        try:
+            return load_object(opened, line.label(self.number), mmap=mmap, allow=allow)
+        except FileMissingError:
+            refuse_deleted(line, self.number)
+            raise
 
     def open(self, path: str) -> BinaryIO:
         """Open a file of the version for reading, after its bytes were verified.
@@ -338,6 +343,11 @@ class Version:
                 f"{names} hold the same object as {self.ref}; delete(everywhere=True) deletes "
                 "them too"
             )
+        held = self._line.decisions.head().state
+        kept = [n for n in (*twins, self.number) if held.held_by(n)]
+        if kept:
+            names = ", ".join(self._line.ref(n) for n in kept)
+            raise InUseError(f"{names} are held by an alias; move or delete it first")
         for number in twins:
             upkeep.delete(self._line, self._history.pointer(number), reason=reason)
         upkeep.delete(self._line, self._pointer, reason=reason)

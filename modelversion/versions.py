@@ -358,7 +358,7 @@ def fetch(line: Line, version: Pointer) -> VersionRecord:
     try:
         data = line.home.store.read(f"{line.folder(version.number)}/{layout.VERSION}")
     except KeyAbsent as e:
-        _refuse_deleted(line, version.number)
+        refuse_deleted(line, version.number)
         raise FileMissingError(f"{what} is missing; restore it from a backup") from e
     if len(data) != version.size:
         raise SizeMismatchError(f"{what} has {len(data)} bytes, committed were {version.size}")
@@ -376,7 +376,7 @@ def parse_version(data: bytes, what: str) -> VersionRecord:
     return from_json(VersionRecord, value, what)
 
 
-def _refuse_deleted(line: Line, number: int) -> None:
+def refuse_deleted(line: Line, number: int) -> None:
     """A file that vanished while we read belongs to a deletion, or the version is corrupt."""
     if number in line.decisions.head().state.deleted:
         raise VersionNotFoundError(f"{line.ref(number)} was deleted")

@@ -7,7 +7,7 @@ import json
 
 import attrs
 import pytest
-from explorer import SCENARIOS, Violation, explore, simulated
+from explorer import SCENARIOS, ViolationError, explore, simulated
 from explorer.store import SimulatedStore
 
 from modelversion import journal, state, upkeep, versions
@@ -47,7 +47,7 @@ def test_the_search_is_repeatable():
 
 
 def _violation(name, match):
-    with pytest.raises(Violation, match=match) as caught:
+    with pytest.raises(ViolationError, match=match) as caught:
         explore(SCENARIOS[name])
     return str(caught.value)
 

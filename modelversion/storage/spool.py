@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from modelversion.storage._local import sync
 
 PIECE = 4 * 2**20
 IN_MEMORY = 4 * 2**20
-_SYNC_EVERY = 64 * 2**20
+_SYNC_EVERY = 16 * 2**20
 
 
 class Spool:
@@ -122,26 +122,28 @@ def _spool_view(path: str, view: memoryview, target: Path | None, pool: ThreadPo
 
 
 def _pump(descriptor: int, hasher: Any, view: memoryview, pool: ThreadPoolExecutor) -> None:
-    """Write and hash piece by piece, and sync along the way while the hasher is busy."""
+    """Write and hash piece by piece, and sync along the way while the hasher is busy.
+
+    Two rooms are refilled in turn: one is hashed while the other is filled and written.
+    """
     hashed: Future[None] | None = None
     synced: Future[None] | None = None
-    for i, piece in enumerate(_pieces(view)):
+    rooms = [memoryview(bytearray(min(PIECE, view.nbytes))) for _ in range(2)]
+    for i, start in enumerate(range(0, view.nbytes, PIECE)):
+        piece = rooms[i % 2][: min(PIECE, view.nbytes - start)]
+        piece[:] = view[start : start + PIECE]
         if hashed is not None:
             hashed.result()
         hashed = pool.submit(hasher.update, piece)
         _write_all(descriptor, piece)
-        if (i + 1) * PIECE % _SYNC_EVERY == 0 and (synced is None or synced.done()):
-            synced = pool.submit(os.fsync, descriptor)
+        if (start + PIECE) % _SYNC_EVERY == 0 and (synced is None or synced.done()):
+            synced = pool.submit(sync, descriptor)
     for pending in (hashed, synced):
         if pending is not None:
             pending.result()
 
 
-def _pieces(view: memoryview) -> Iterator[bytes]:
-    return (bytes(view[i : i + PIECE]) for i in range(0, view.nbytes, PIECE))
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

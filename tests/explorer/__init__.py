@@ -14,6 +14,6 @@ their timing play no part, and a schedule that breaks an invariant is printed an
 
 from .actors import simulated
 from .scenarios import SCENARIOS, Scenario
-from .search import Report, Violation, explore
+from .search import Report, ViolationError, explore
 
-__all__ = ["SCENARIOS", "Report", "Scenario", "Violation", "explore", "simulated"]
+__all__ = ["SCENARIOS", "Report", "Scenario", "ViolationError", "explore", "simulated"]

@@ -41,7 +41,7 @@ def simulated(merge=2):
 
         for name, module in list(sys.modules.items()):
             if name.startswith("modelversion.") and hasattr(module, "nonce"):
-                put(module, "nonce", lambda: _RUNNING[-1].nonce())
+                put(module, "nonce", _nonce)
         put(layout, "MERGE", merge)
         put(layout, "LEVELS", levels)
         put(journal, "_SIZES", dict(enumerate(levels, 1)))
@@ -54,6 +54,10 @@ def simulated(merge=2):
         # Nothing here leaves temporary files, and the walk through it all is long.
         put(upkeep, "_temporaries", lambda store, limit, dry_run: [])
         yield
+
+
+def _nonce():
+    return _RUNNING[-1].nonce()
 
 
 class _Pause(BaseException):

@@ -25,7 +25,7 @@ from collections import Counter
 import attrs
 
 from modelversion import layout
-from modelversion.errors import IntegrityError, JournalError
+from modelversion.errors import IntegrityError, JournalError, ModelVersionError
 from modelversion.journal import Journal
 from modelversion.records import Entry, from_json
 from modelversion.state import DECISIONS as DECISIONS_FOLD
@@ -277,7 +277,7 @@ class Judge:
             return
         self._ends.add(disk.id)
         content = dict(disk.content)
-        (swept, *more) = act(content, Actor("heir", _inherit, clock=3600), 0xFFFF)
+        _, *more = act(content, Actor("heir", _inherit, clock=3600), 0xFFFF)
         truth = self._checked(content)
         assert more[0] == ("verified",), f"the heir found {more}"
         known = truth.committed.keys() | truth.abandoned
@@ -355,11 +355,7 @@ class _Reading:
         self._agrees(truth)
         self._void_changes_nothing()
         for copy in self._without_help():
-            journal = self._journal(copy)
-            head = journal.head()
-            assert head.state == self._states[-1], "8: a merge or a hint changed the state"
-            found = journal.history(journal.start(), head)
-            assert found == self._values, "8: a merge or a hint changed the history"
+            self._reads_the_same(copy)
         for key in self._merged:
             if not key.endswith("head.json"):
                 self._forged(key)
@@ -391,6 +387,16 @@ class _Reading:
             found = (*found, set(state.withdrawn))
             expected = (truth.aliases, truth.deleted, truth.withdrawn)
         assert found == expected, f"12: the fold gives {found}, the entries say {expected}"
+
+    def _reads_the_same(self, copy):
+        journal = self._journal(copy)
+        try:
+            head = journal.head()
+            history = journal.history(journal.start(), head)
+        except ModelVersionError as e:
+            raise AssertionError(f"8: a merge or a hint broke a sound journal: {e}") from e
+        assert head.state == self._states[-1], "8: a merge or a hint changed the state"
+        assert history == self._values, "8: a merge or a hint changed the history"
 
     def _void_changes_nothing(self):
         state = self._fold.initial

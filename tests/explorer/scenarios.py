@@ -1,5 +1,7 @@
 """What the actors do at once, and on what they begin."""
 
+from unittest import mock
+
 import attrs
 
 from modelversion import upkeep
@@ -32,9 +34,8 @@ def _claimed(agent):
     """One version, one that was saved and crashed half-way, one deleted half-way."""
     _two_versions(agent)
     agent.claim()
-    swept, upkeep.sweep = upkeep.sweep, lambda line, number: None
-    agent.delete(1)
-    upkeep.sweep = swept
+    with mock.patch.object(upkeep, "sweep", lambda line, number: None):
+        agent.delete(1)
 
 
 def _nothing(agent):
@@ -57,11 +58,11 @@ def _with_void(agent):
 
 @attrs.frozen(kw_only=True)
 class Scenario:
-    """Actors, what stood there before them, and the limits within a test."""
+    """Actors, what stood there before them, the limits within a test, and its least states."""
 
     actors: tuple
     before: object = _one_version
-    limits: Limits = Limits()
+    limits: Limits = attrs.field(factory=Limits)
     least: int = 500
 
     def base(self):
@@ -154,9 +155,7 @@ SCENARIOS = {
     "withdraw|delete": Scenario(
         actors=(Actor("withdraw", _withdraw), delete(1)), before=_two_versions
     ),
-    "delete|delete": Scenario(
-        actors=(delete(1, "one"), delete(1, "two")), before=_two_versions
-    ),
+    "delete|delete": Scenario(actors=(delete(1, "one"), delete(1, "two")), before=_two_versions),
     "delete|gc": Scenario(actors=(delete(1), GC), before=_two_versions),
     "gc|gc": Scenario(
         actors=(GC, Actor("other gc", lambda agent: agent.gc(), clock=60)), before=_claimed
@@ -167,9 +166,7 @@ SCENARIOS = {
     "backwards": Scenario(
         actors=(save("b", backwards=True), load("latest", 2, backwards=True)), before=_two_versions
     ),
-    "delete|reader": Scenario(
-        actors=(delete("latest"), load("latest")), before=_three_versions
-    ),
+    "delete|reader": Scenario(actors=(delete("latest"), load("latest")), before=_three_versions),
     "alias|reader": Scenario(actors=(alias("prod", 2), load("prod", 2)), before=_held),
     "tag|tag": Scenario(actors=(tag(1, "one", 2), tag(1, "two", 2, clock=9))),
     "save|tag": Scenario(actors=(save("b"), tag(1, "tag"))),

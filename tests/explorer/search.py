@@ -9,7 +9,7 @@ from .judges import Judge
 from .world import TAKEN, UNKNOWN, WRITES, Disk, disk, is_fixed, is_merged
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """An invariant does not hold; the message is the schedule that leads there."""
 
 
@@ -83,7 +83,7 @@ def explore(scenario, limits=None):
     """Explore a scenario.
 
     Raises:
-        Violation: An invariant does not hold.
+        ViolationError: An invariant does not hold.
     """
     return _Search(scenario, limits or scenario.limits).run()
 
@@ -133,7 +133,7 @@ class _Search:
                 self._ends += 1
                 self._judge.end(state.disk)
         except (AssertionError, ModelVersionError) as e:
-            raise Violation(f"{e}\n{self._trace(key)}") from e
+            raise ViolationError(f"{e}\n{self._trace(key)}") from e
         self._stack.append(state)
 
     def _trace(self, key):
@@ -247,7 +247,7 @@ class _Search:
             self._judge.write(node.call, before, after)
         except AssertionError as e:
             last = f"     {node.root.name}: {_said(node.call)}{what}"
-            raise Violation(f"{e}\n{self._trace(self._left)}\n{last}") from e
+            raise ViolationError(f"{e}\n{self._trace(self._left)}\n{last}") from e
 
 
 def _is_merge(slot):
