@@ -109,7 +109,9 @@ class VersionFiles:
             status = os.fstat(file.fileno())
             if status.st_size != record.size:
                 self._compare(record, status.st_size, "")
-            mapped = _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_READ)
+            # Private pages: what writes into them all the same (torch does) cannot kill
+            # the process or reach the file.
+            mapped = _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_COPY)
         identity = (
             status.st_dev,
             status.st_ino,
@@ -120,7 +122,7 @@ class VersionFiles:
         if _VERIFIED.get(identity) != record.sha256:
             self._compare(record, record.size, hashlib.sha256(mapped).hexdigest())
             _remember(identity, record.sha256)
-        return mapped
+        return memoryview(mapped).toreadonly()
 
     def _compare(self, record: FileRecord, size: int, digest: str) -> None:
         if size != record.size:

@@ -347,7 +347,7 @@ class Journal:
     def _write_merge(self, level: int, lines: list[bytes], head: Head) -> None:
         tail = {"digest": head.digest, "position": head.position, "time": head.time}
         state = _json.dumps({**tail, "state": self._fold.to_json(head.state)})
-        data = b"\n".join([*lines, state])
+        data = _sealed([*lines, state])
         if len(data) <= MAX_MERGE:
             self._store.put(layout.merge(self.folder, level, head.position), data)
 
@@ -364,7 +364,7 @@ class Journal:
                 if self.parse(line, position).previous != digest:
                     return None
                 digest = _json.digest(line)
-            value = _json.loads(data[data.rindex(b"\n") + 1 :], "merge")
+            value = _json.loads(data.split(b"\n")[-2], "merge")
             state = self._fold.from_json(value["state"])
             head = Head(position=value["position"], digest=digest, time=value["time"], state=state)
         except (IntegrityError, KeyError, TypeError, ValueError):
@@ -441,9 +441,19 @@ def _spans(first: int, last: int, top: int) -> Iterator[tuple[int, int, int]]:
         first += size
 
 
+def _sealed(lines: list[bytes]) -> bytes:
+    """Join the lines of a merge and end it with their sha256, which finds a flipped bit."""
+    body = b"\n".join(lines)
+    return body + b"\n" + _json.digest(body).encode()
+
+
 def _merged_lines(data: bytes, count: int) -> list[bytes] | None:
+    """Give the entries of a merge of so many; None if it is torn or was changed."""
     lines = data.split(b"\n")
-    return lines[:-1] if len(lines) == count + 1 else None
+    body = data[: -len(lines[-1]) - 1]
+    if len(lines) != count + 2 or lines[-1] != _json.digest(body).encode():
+        return None
+    return lines[:-2]
 
 
 def _check_size(data: bytes, event: Json) -> None:

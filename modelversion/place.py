@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from modelversion.errors import InvalidInputError
 from modelversion.layout import REGISTRY
@@ -48,9 +49,9 @@ def _configured(file: Path) -> str | None:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
         return None  # a project file that is being edited is not ours to complain about
-    url = settings
+    url: Any = settings
     for name in ("tool", "modelversion", "registry"):
-        url = url.get(name) if isinstance(url, dict) else None  # type: ignore[assignment]
+        url = url.get(name) if isinstance(url, dict) else None
     if url is None:
         return None
     if not isinstance(url, str) or not url:

@@ -233,7 +233,7 @@ def test_mutant_merge_with_another_state(monkeypatch):
 
 def test_mutant_merge_is_believed_unchecked(monkeypatch):
     """A reader that takes a torn merge for a whole one is found."""
-    monkeypatch.setattr(journal, "_merged_lines", lambda data, count: data.split(b"\n")[:-1])
+    monkeypatch.setattr(journal, "_merged_lines", lambda data, count: data.split(b"\n")[:-2])
     monkeypatch.setattr(Journal, "_block", _believing)
 
     _violation("merge", "8: |14: ")

@@ -1,6 +1,7 @@
 """Journals: append, read, merge and hint at every size, and whatever may break in them."""
 
 import itertools
+import hashlib
 import json
 import os
 import threading
@@ -243,14 +244,16 @@ def test_both_places_hold_the_same_journal(place, clock, size):
 
 
 def test_a_merge_holds_the_very_bytes(copied):
-    """A merge is its entries line by line, and a last line with the state after them."""
+    """A merge is its entries line by line, the state after them, and the sha256 of it all."""
     store = copied(1024)
 
     for level, size in ((1, 32), (2, 1024)):
-        lines = store.read(layout.merge(FOLDER, level, 1024)).split(b"\n")
+        data = store.read(layout.merge(FOLDER, level, 1024))
+        *lines, seal = data.split(b"\n")
         keys = [layout.entry(FOLDER, n) for n in range(1024 - size + 1, 1025)]
         assert lines[:-1] == store.read_many(keys)
         assert json.loads(lines[-1])["state"]["committed"] == [[1, 1024]]
+        assert seal.decode() == hashlib.sha256(data[:-65]).hexdigest()
 
 
 def test_merges_run_beside_the_caller(place, clock, merges):

@@ -113,11 +113,16 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def machine(folder: Path) -> str:
-    """Describe what the figures depend on."""
+    """Describe what the figures depend on; called before the work, so that the load is others'."""
     return (
-        f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{platform.system()}, {_filesystem(folder)}, {time.strftime('%Y-%m-%d', time.gmtime())}"
+        f"Machine: {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{platform.system()}, {_filesystem(folder)}, {time.strftime('%Y-%m-%d', time.gmtime())}; "
+        f"load before the run {_load()}."
     )
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def _processor() -> str:

@@ -221,10 +221,11 @@ def times(ratio: float) -> str:
 
 
 def measure(folder: Path, sizes: Sizes) -> str:
+    where = machine(folder)
     rows = [*small(folder, sizes), *large(folder, sizes)]
     names = ["mlflow", "pins", "bentoml"]
     header = ["", "modelversion", *(f"{name} {installed(name)}" for name in names)]
-    return "\n".join([f"Machine: {machine(folder)}.", "", table(header, rows)])
+    return "\n".join([where, "", table(header, rows)])
 
 
 def main() -> None:

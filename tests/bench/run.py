@@ -364,13 +364,13 @@ PARTS = (small_saves, big_saves, memory, big_loads, aliases, tables, imports, tr
 
 def measure(folder: Path, sizes: Sizes, only: set[str]) -> str:
     """Run the parts and give the text for the page."""
-    rows = []
+    where, rows = machine(folder), []
     for part in PARTS:
         if not only or part.__name__ in only:
             for row in part(folder, sizes):
                 print(*row.cells(), sep=" | ", file=sys.stderr, flush=True)
                 rows.append(row.cells())
-    lines = [f"Machine: {machine(folder)}.", "", table(HEADER, rows)]
+    lines = [where, "", table(HEADER, rows)]
     if not only:
         lines += ["", where_it_goes(folder, sizes)]
     return "\n".join(lines)
