@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 
 from modelversion import _json, layout
-from modelversion.errors import ConflictError, IntegrityError, InUseError, VersionNotFoundError
+from modelversion.errors import (
+    ConflictError,
+    IntegrityError,
+    InUseError,
+    StorageError,
+    VersionNotFoundError,
+)
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.records import (
@@ -120,20 +126,17 @@ def sweep(line: Line, number: int) -> list[str]:
     keys = [key for key, _ in walk(line.home.store, folder) if key != claim]
     for key in keys:
         line.home.store.remove(key)
-    _remove_folders(line.home.store, folder, {key.rpartition("/")[0] for key in keys})
+    _remove_empty(line.home.store, folder)
     return keys
 
 
-def _remove_folders(store: Store, top: str, folders: set[str]) -> None:
-    pending = {folder for folder in folders if folder != top}
-    while pending:
-        deepest = max(pending, key=len)
-        with contextlib.suppress(OSError):
-            store.remove(deepest)
-        pending.discard(deepest)
-        parent = deepest.rpartition("/")[0]
-        if parent not in (top, "") and parent.startswith(top):
-            pending.add(parent)
+def _remove_empty(store: Store, folder: str) -> None:
+    """Remove the empty folders below a folder; one that a writer is filling stays."""
+    for item in store.list(folder):
+        if item.folder:
+            _remove_empty(store, f"{folder}/{item.name}")
+            with contextlib.suppress(StorageError):
+                store.remove(f"{folder}/{item.name}")
 
 
 def same_object(histories: Iterable[History], line: Line, number: int) -> list[tuple[Line, int]]:
@@ -197,7 +200,7 @@ class GcReport:
     dry_run: bool
 
 
-def gc(home: Home, lines: Iterable[Line], *, older_than: timedelta, dry_run: bool) -> GcReport:
+def gc(home: Home, lines: Sequence[Line], *, older_than: timedelta, dry_run: bool) -> GcReport:
     """Abandon old claims that were never committed, and remove what no version holds.
 
     Age picks the candidates; the journal decides. A claim is never removed.
@@ -211,6 +214,8 @@ def gc(home: Home, lines: Iterable[Line], *, older_than: timedelta, dry_run: boo
                 abandoned.append(line.ref(number))
         removed += _swept(line, dry_run)
     removed += _temporaries(home.store, limit, dry_run)
+    for line in lines:
+        removed += _unclaimed(line, limit, dry_run)
     return GcReport(abandoned=tuple(abandoned), removed=tuple(removed), dry_run=dry_run)
 
 
@@ -261,9 +266,8 @@ def _swept(line: Line, dry_run: bool) -> list[str]:
     for number in _numbers_on_disk(line):
         if number in facts.abandoned or number in decided.deleted:
             claim = f"{line.folder(number)}/{layout.CLAIM}"
-            left = [k for k, _ in walk(line.home.store, line.folder(number)) if k != claim]
-            removed += left
-            if left and not dry_run:
+            removed += [k for k, _ in walk(line.home.store, line.folder(number)) if k != claim]
+            if not dry_run:
                 sweep(line, number)
     return removed
 
@@ -295,6 +299,20 @@ def _empty_spools(store: Store, oldest: float, dry_run: bool) -> list[str]:
         if not dry_run:
             store.remove(name)
     return names
+
+
+def _unclaimed(line: Line, limit: datetime, dry_run: bool) -> list[str]:
+    """Remove number folders that were made and never claimed; they are empty."""
+    store, folder = line.home.store, layout.versions(line.name)
+    empty = [
+        f"{folder}/{item.name}"
+        for item in store.list(folder)
+        if item.changed <= limit.timestamp() and not store.list(f"{folder}/{item.name}")
+    ]
+    for key in () if dry_run else empty:
+        with contextlib.suppress(StorageError):
+            store.remove(key)
+    return empty
 
 
 @attrs.frozen(kw_only=True)

@@ -145,27 +145,18 @@ def _apply(names, changes):
 class Disk:
     """A tree of folders and files below a base folder that is durable itself."""
 
-    def __init__(self, base, *, names_are_durable=True):
-        """Take what is on the disk now.
-
-        Args:
-            base: The folder.
-            names_are_durable: False if whoever wrote it may have synced each file before it was
-                linked, and no folder yet.
-        """
+    def __init__(self, base):
+        """Take what is on the disk now; all of it is durable."""
         self._base = str(base)
-        self.root = self._read(Path(base), names_are_durable)
+        self.root = self._read(Path(base))
         self._opened = {}
 
-    def _read(self, path, durable):
+    def _read(self, path):
         if path.is_file():
             data = path.read_bytes()
             return File(data, data)
-        folder = Folder({p.name: self._read(p, durable) for p in path.iterdir()})
-        if durable:
-            folder.sync()
-        else:
-            folder.pending = [{name: inode} for name, inode in folder.names.items()]
+        folder = Folder({p.name: self._read(p) for p in path.iterdir()})
+        folder.sync()
         return folder
 
     def parts(self, path):
@@ -248,6 +239,10 @@ class Disk:
             return f"the bytes of {where} are not synced"
         return None
 
+    def as_seen(self):
+        """Give the tree (name -> bytes or tree) that processes see."""
+        return self.after_a_cut(lambda: True)
+
     def after_a_cut(self, keep):
         """Give a tree (name -> bytes or tree) that a power cut may leave.
 
@@ -262,16 +257,16 @@ def _survivors(inode, keep):
         if inode.synced == inode.data or keep():
             return inode.data
         return inode.synced if keep() else inode.synced + bytes(len(inode.data) // 2)
+    kept = [changes for changes in inode.pending if keep()]
     names = dict(inode.durable)
-    for changes in inode.pending:
-        if keep():
-            _apply(names, changes)
+    for changes in kept:
+        _apply(names, changes)
     return {name: _survivors(child, keep) for name, child in names.items()}
 
 
 def materialise(tree, place):
     """Write a tree into a new folder."""
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     for name, inode in tree.items():
         if isinstance(inode, bytes):
             (place / name).write_bytes(inode)

@@ -62,9 +62,7 @@ def test_saves_that_share_large_files_stay_whole(tmp_path):
 
     def save(writer):
         registry = mv.Registry(url)
-        return [
-            registry.save("churn", {"w": weights, "by": (writer, i)}).number for i in range(4)
-        ]
+        return [registry.save("churn", {"w": weights, "by": (writer, i)}).number for i in range(4)]
 
     given = together(save, range(4))
 

@@ -1,7 +1,7 @@
 """Journals: append, read, merge and hint at every size, and whatever may break in them."""
 
-import itertools
 import hashlib
+import itertools
 import json
 import os
 import threading

@@ -31,6 +31,7 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(
 _READ = os.O_RDONLY | _NOFOLLOW
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
 _MODE = 0o444
+_ATTEMPTS = 100
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -97,14 +98,19 @@ class LocalStore:
         """Create a key with a hard link, durably."""
         path = self._path(key)
         folder = os.path.dirname(path)
-        self._make(folder)
-        with _mapped("write", path):
-            vanished = True
-            while vanished:
-                temporary = f"{folder}/{TEMPORARY}{nonce()}"
-                with _removed(temporary):
+        for attempt in range(_ATTEMPTS):
+            self._make(folder)
+            temporary = f"{folder}/{TEMPORARY}{nonce()}"
+            try:
+                with _mapped("write", path), _removed(temporary):
                     _write(temporary, data)
-                    vanished = _link_new(temporary, path)
+                    _link_new(temporary, path)
+                break
+            except StorageError as e:
+                # A gc may take the temporary file away, or a folder that is empty still.
+                vanished = isinstance(e.__cause__, FileNotFoundError)
+                if not vanished or attempt == _ATTEMPTS - 1:
+                    raise
         with _unknown(path):
             self._settle([folder])
 
@@ -287,8 +293,8 @@ def _sync_files(paths: list[str]) -> None:
             os.close(descriptor)
 
 
-def _link_new(temporary: str, path: str) -> bool:
-    """Give a file its name, once; true if a gc took it away meanwhile."""
+def _link_new(temporary: str, path: str) -> None:
+    """Give a file its name, once."""
     try:
         if _WINDOWS:  # pragma: no cover - judged on Windows only
             os.rename(temporary, path)
@@ -296,10 +302,6 @@ def _link_new(temporary: str, path: str) -> bool:
             os.link(temporary, path)
     except FileExistsError as e:
         raise KeyTaken(path) from e
-    except FileNotFoundError:
-        if os.path.exists(temporary) or not os.path.isdir(os.path.dirname(path)):
-            raise
-        return True
     except OSError as e:
         if e.errno in _NO_LINKS and not os.path.exists(path):
             raise UnsafeFilesystemError(
@@ -307,7 +309,6 @@ def _link_new(temporary: str, path: str) -> bool:
                 "a file exactly once; keep the registry on one that has"
             ) from e
         raise
-    return False
 
 
 def _share(source: str, target: str, blob: Blob) -> bool:

@@ -18,7 +18,7 @@ def main():
         limits = scenario.limits
         if options.deep:
             limits = attrs.evolve(
-                limits, faults=limits.faults + 1, crashes=2, switches=None, states=10**8
+                limits, faults=limits.faults + 1, crashes=2, switches=None, states=5_000_000
             )
         started = time.perf_counter()
         with simulated():

@@ -194,6 +194,6 @@ SCENARIOS = {
     "save|alias|delete": Scenario(
         actors=(save("c"), alias("prod", "latest"), delete(2)),
         before=_two_versions,
-        limits=Limits(faults=0, crashes=0, switches=3),
+        limits=Limits(faults=1, crashes=0),
     ),
 }
