@@ -1,5 +1,6 @@
 """Sphinx configuration; `make docs` builds with warnings as errors and without the network."""
 
+import re
 from importlib.metadata import version as installed_version
 
 project = "modelversion"
@@ -32,6 +33,7 @@ autodoc_typehints_format = "short"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_use_rtype = False
 
 # Prompts are not part of what is copied.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -48,6 +50,23 @@ def _whole_first_line(app, what, name, obj, options, lines):
         lines[:0] = ["..", ""]  # an empty comment has no colon
 
 
+# Nobody calls these; the methods that give them are documented.
+_MADE_BY_METHODS = {
+    f"modelversion.{name}" for name in ("Call", "Directory", "Model", "Version", "Versions")
+}
+
+
+def _readable(app, what, name, obj, options, signature, returns):
+    """Leave out how a class is made where nobody makes one, and what attrs writes for defaults."""
+    if name in _MADE_BY_METHODS:
+        return "", returns
+    if what == "class" and signature:
+        signature = re.sub(r"attr_dict\[\S+?\]\.default", "...", signature)
+        return re.sub(r", extra: .*?NOTHING", "", signature).replace("NOTHING", "..."), returns
+    return None
+
+
 def setup(app):
-    """Tell Sphinx what runs before napoleon (at 500)."""
+    """Connect what stands above; napoleon runs at 500."""
     app.connect("autodoc-process-docstring", _whole_first_line, priority=100)
+    app.connect("autodoc-process-signature", _readable)

@@ -175,6 +175,8 @@ class Model:
                 raise VersionNotFoundError(f"{self._line.ref(held.number)} was deleted")
             return event
 
+        # The commit may be visible and not durable yet, if its writer was killed.
+        self._line.home.store.settle(self._line.facts.folder)
         # Resolving the version has just read to the head.
         self._line.decisions.append(decide, actor=self._line.home.actor, fresh=False)
 
@@ -221,7 +223,7 @@ class Model:
             raise InvalidInputError(f"keep must be a number of versions, found {keep!r}")
         top: list[int] = []
         if keep_best is not None:
-            metric, count = keep_best
+            metric, count = _check_best(keep_best)
             rows = select([self._history], where=None, order_by=None, limit=None)
             ranked = best(rows, metric, name=self.name, higher=None)
             top = [number for _, number in ranked[:count]]
@@ -231,3 +233,13 @@ class Model:
     def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
         """Clear what crashed saves of this model left; see `Registry.gc`."""
         return upkeep.gc(self._line.home, [self._line], older_than=older_than, dry_run=dry_run)
+
+
+def _check_best(keep_best: Any) -> tuple[str, int]:
+    match keep_best:
+        case (str() as metric, int() as count) if not isinstance(count, bool) and count >= 0:
+            return metric, count
+    raise InvalidInputError(
+        "keep_best must be a metric and a number of versions, such as ('auc', 5); found "
+        f"{keep_best!r:.80}"
+    )

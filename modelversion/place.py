@@ -51,7 +51,9 @@ def _configured(file: Path) -> str | None:
         return None  # a project file that is being edited is not ours to complain about
     url: Any = settings
     for name in ("tool", "modelversion", "registry"):
-        url = url.get(name) if isinstance(url, dict) else None
+        if not isinstance(url, dict):
+            raise InvalidInputError(f"{file}: {name!r} stands in no table; found {url!r:.60}")
+        url = url.get(name, None if name == "registry" else {})
     if url is None:
         return None
     if not isinstance(url, str) or not url:
@@ -61,9 +63,8 @@ def _configured(file: Path) -> str | None:
     return url if "://" in url or "::" in url else str(file.parent / Path(url).expanduser())
 
 
-def announce(root: str) -> None:
-    """Say once where a default registry was made, and keep it out of git."""
-    ignore = Path(root) / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
-    sys.stderr.write(f"modelversion: a new registry was made in {root}\n")
+def announce(url: str, folder: str | None) -> None:
+    """Say once where a default registry was made; keep one that is a folder out of git."""
+    if folder is not None and not (Path(folder) / ".gitignore").exists():
+        (Path(folder) / ".gitignore").write_text("*\n", encoding="utf-8")
+    sys.stderr.write(f"modelversion: a new registry was made in {url}\n")

@@ -10,7 +10,12 @@ from typing import Any
 
 from modelversion import place, upkeep
 from modelversion.environment import find_actor
-from modelversion.errors import ModelNotFoundError, ModelVersionError, NotFoundError
+from modelversion.errors import (
+    InvalidInputError,
+    ModelNotFoundError,
+    ModelVersionError,
+    NotFoundError,
+)
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.loading import check_allow
@@ -204,7 +209,7 @@ class Registry:
             data=data,
             tags=tags,
             description=description,
-            parents=[self._parent(parent) for parent in parents],
+            parents=self._parents(parents),
         )
         draft = Frozen(name, notes, value, artifacts=artifacts or {}, verify=verify, new=new)
         self._home.check()
@@ -215,8 +220,10 @@ class Registry:
         """Commit what a function returns into this registry; see `modelversion.track`."""
         return track(model, target=self._target)
 
-    def _parent(self, parent: str | Version) -> str:
-        return parent.ref if isinstance(parent, Version) else self.get(parent).ref
+    def _parents(self, parents: Iterable[str | Version]) -> list[str]:
+        if isinstance(parents, str):
+            raise InvalidInputError(f"parents must be a list, such as [{parents!r}]; found a str")
+        return [p.ref if isinstance(p, Version) else self.get(p).ref for p in parents]
 
     def _target(self) -> Target:
         return Target(self._prepare, self._commit)
@@ -235,8 +242,8 @@ class Registry:
         """Show that the place can be written, and make the registry where there is none."""
         made = self._home.id() is None
         self._home.ensure()
-        if made and self._default and self._home.store.local_path("") is not None:
-            place.announce(self.url)
+        if made and self._default:
+            place.announce(self.url, self._home.store.local_path(""))
 
     # ---- reading
 

@@ -239,6 +239,7 @@ def _artifact_files(artifacts: Mapping[str, Any]) -> Iterator[tuple[str, bytes |
         if isinstance(content, bytes):
             yield key, content
         elif isinstance(content, str):
+            encode(content, f"artifacts[{path!r}]")
             yield key, content.encode()
         elif isinstance(content, os.PathLike):
             yield from _files_at(Path(content), path, key)
@@ -255,9 +256,17 @@ def _files_at(source: Path, path: str, key: str) -> Iterator[tuple[str, Path]]:
         return
     if not source.is_dir():
         raise InvalidPathError(f"artifacts[{path!r}]: there is no file or folder {str(source)!r}")
-    for found in sorted(source.rglob("*")):
-        if found.is_file():
-            yield layout.artifact_path(f"{path}/{found.relative_to(source).as_posix()}"), found
+    found = sorted(source.rglob("*"))
+    for file in found:
+        if file.is_symlink() or not (file.is_file() or file.is_dir()):
+            raise InvalidPathError(
+                f"artifacts[{path!r}]: {str(file)!r} is a link or no regular file; give what it "
+                "points to as an artifact of its own"
+            )
+        if file.is_file():
+            yield layout.artifact_path(f"{path}/{file.relative_to(source).as_posix()}"), file
+    if not any(file.is_file() for file in found):
+        raise InvalidPathError(f"artifacts[{path!r}]: the folder {str(source)!r} holds no file")
 
 
 def _add_source(notes: Notes, spool: Spool) -> CodeRecord | None:

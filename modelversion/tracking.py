@@ -11,7 +11,7 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
@@ -29,6 +29,9 @@ from modelversion.records import DataRecord, Json, MetricRecord
 from modelversion.refs import check_name
 from modelversion.snapshot import NOTHING, Notes
 from modelversion.source import function_source
+
+if TYPE_CHECKING:
+    from modelversion.version import Version
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SAY_NOTHING = frozenset(["train", "fit", "main", "run", "wrapper", "func", "function"])
@@ -71,7 +74,9 @@ class Run:
 _CURRENT: contextvars.ContextVar[Run | None] = contextvars.ContextVar(
     "modelversion_run", default=None
 )
-_LAST: contextvars.ContextVar[Any] = contextvars.ContextVar("modelversion_last", default=None)
+_LAST: contextvars.ContextVar[Version | None] = contextvars.ContextVar(
+    "modelversion_last", default=None
+)
 
 
 @attrs.frozen
@@ -79,7 +84,7 @@ class Call:
     """A tracked call: what the function returned, and the version it made (None if none)."""
 
     value: Any = attrs.field(repr=False)
-    version: Any
+    version: Version | None
 
 
 @attrs.frozen
@@ -87,7 +92,7 @@ class Target:
     """Where runs are committed: shows that the place is writable, and commits."""
 
     prepare: Callable[[], None]
-    commit: Callable[[str, Notes, Any], Any]
+    commit: Callable[[str, Notes, Any], Version]
 
 
 @attrs.frozen
@@ -115,7 +120,7 @@ class _Tracker:
         _LAST.set(version)
         return Call(value, version)
 
-    def _commit(self, target: Target, run: Run, value: Any, seconds: float) -> Any:
+    def _commit(self, target: Target, run: Run, value: Any, seconds: float) -> Version | None:
         has_object = not isinstance(value, _NEVER_OBJECTS)
         if not has_object and not run.metrics:
             warnings.warn(
@@ -222,7 +227,7 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:
     return result
 
 
-def last_version() -> Any:
+def last_version() -> Version | None:
     """Give the version that the last tracked call of this thread or task made, None if none."""
     return _LAST.get()
 

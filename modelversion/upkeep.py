@@ -14,6 +14,7 @@ from modelversion.errors import (
     ConflictError,
     IntegrityError,
     InUseError,
+    InvalidInputError,
     StorageError,
     VersionNotFoundError,
 )
@@ -205,6 +206,8 @@ def gc(home: Home, lines: Sequence[Line], *, older_than: timedelta, dry_run: boo
 
     Age picks the candidates; the journal decides. A claim is never removed.
     """
+    if not isinstance(older_than, timedelta):
+        raise InvalidInputError(f"older_than must be a timedelta, found {older_than!r:.80}")
     limit = home.clock() - older_than
     abandoned: list[str] = []
     removed: list[str] = []
@@ -263,6 +266,9 @@ def _swept(line: Line, dry_run: bool) -> list[str]:
     facts: Facts = line.facts.head().state
     decided: Decisions = line.decisions.head().state
     removed: list[str] = []
+    # An entry may be visible and not durable yet, and bytes go only after it.
+    for folder in () if dry_run else (line.facts.folder, line.decisions.folder):
+        line.home.store.settle(folder)
     for number in _numbers_on_disk(line):
         if number in facts.abandoned or number in decided.deleted:
             claim = f"{line.folder(number)}/{layout.CLAIM}"

@@ -10,7 +10,7 @@ import pytest
 from explorer import SCENARIOS, ViolationError, explore, simulated
 from explorer.store import SimulatedStore
 
-from modelversion import journal, state, upkeep, versions
+from modelversion import journal, state, upkeep, version, versions
 from modelversion.journal import Journal
 from modelversion.state import Decisions, Ranges
 from modelversion.storage import KeyTaken
@@ -248,6 +248,18 @@ def _believing(self, data, start, last, before):
     return head if lines else None
 
 
+def test_mutant_merge_without_a_seal(monkeypatch):
+    """A reader that believes a merge of the right number of lines is found."""
+    monkeypatch.setattr(journal, "_merged_lines", _unsealed)
+
+    _violation("merge", "8: a merge or a hint changed the state")
+
+
+def _unsealed(data, count):
+    lines = data.split(b"\n")
+    return lines[:-2] if len(lines) == count + 2 else None
+
+
 def test_mutant_chain_is_not_checked(monkeypatch):
     """A reader that goes on behind a hole is found."""
 
@@ -277,7 +289,8 @@ def test_mutant_void_event_is_applied(monkeypatch):
 
 def test_mutant_reader_takes_a_deletion_for_damage(monkeypatch):
     """A reader that does not look again when a file has vanished is found."""
-    monkeypatch.setattr(versions, "_refuse_deleted", lambda line, number: None)
+    for module in (version, versions):
+        monkeypatch.setattr(module, "refuse_deleted", lambda line, number: None)
 
     _violation("delete|reader", "FileMissingError")
 

@@ -91,6 +91,9 @@ class Store(Protocol):
             StorageError: It failed; caused by a FileNotFoundError if somebody removed a file.
         """
 
+    def settle(self, folder: str) -> None:
+        """Make durable what a folder shows; a writer that died may have left that undone."""
+
     def open(self, key: str) -> BinaryIO:
         """Open a key for reading; raise `KeyAbsent`."""
 

@@ -155,6 +155,13 @@ class LocalStore:
             raise StorageError(f"{target} has another size than was written: {blob.size} bytes")
         return in_memory
 
+    def settle(self, folder: str) -> None:
+        """Make durable what a folder shows, whoever put it there."""
+        path = self._path(folder)
+        if os.path.isdir(path):
+            with _mapped("sync", path):
+                self._settle([path])
+
     def remove(self, key: str) -> None:
         """Remove a file or an empty folder."""
         path = self._path(key)
@@ -213,7 +220,7 @@ class LocalStore:
             raise StorageError(f"{folder} is a file, and a folder is needed there")
 
     def _settle(self, folders: Iterable[str]) -> None:
-        """Fsync folders, and once a process every folder that leads to them from the root.
+        """Fsync folders, and once a process every folder on the way to them.
 
         A folder that another process made may not be durable yet, and what we acknowledge
         would be lost with it.
@@ -221,7 +228,7 @@ class LocalStore:
         pending = set(folders)
         reached: set[str] = set()
         for folder in list(pending):
-            while folder not in self._settled | reached and len(folder) >= len(self._root):
+            while folder not in self._settled | reached and folder != os.path.dirname(folder):
                 reached.add(folder)
                 folder = os.path.dirname(folder)
                 pending.add(folder)

@@ -97,6 +97,9 @@ class MemoryStore:
                 if self._fs.isdir(path) and not self._fs.ls(path):
                     self._fs.rmdir(path)
 
+    def settle(self, folder: str) -> None:
+        """Do nothing: what can be seen is as durable as it will be."""
+
     def spool(self) -> None:
         """Give None: bytes wait in memory, where they are going."""
         return None

@@ -103,6 +103,9 @@ class OtherStore:
         if self._fs.isfile(path):
             self._fs.rm_file(path)
 
+    def settle(self, folder: str) -> None:
+        """Do nothing: what can be seen is as durable as it will be."""
+
     def spool(self) -> None:
         """Give None: bytes wait in memory."""
         return None

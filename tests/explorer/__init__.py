@@ -10,6 +10,11 @@ An actor sees nothing but the answers of its storage, so what it does next is a 
 answers so far. It is run alone against a script of them and stopped at the first call that the
 script does not answer (`actors`); from there on, states are only combined (`search`). Threads and
 their timing play no part, and a schedule that breaks an invariant is printed and can be repeated.
+
+Not modelled: what a power cut takes of writes that have not returned (that is asked of the local
+store, by its trace of system calls), and replies that are lost to reads and removals. Requests
+of one `read_many` are answered one by one in their order, or from last to first, not in all orders.
+A merge outlives the actor that started it here, which only adds states.
 """
 
 from .actors import simulated

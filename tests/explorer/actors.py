@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
@@ -120,6 +121,23 @@ class Actor:
     backwards: bool = False
 
 
+def load_object(version):
+    """Give the value in a version's object."""
+    (value,) = version.load(allow_pickle=True)
+    return value
+
+
+def open_file(version):
+    """Give the value in a version's artifact."""
+    return version.open("artifacts/note").read().decode()
+
+
+def download_files(version):
+    """Give the value in a version's artifact, after all files were copied."""
+    with tempfile.TemporaryDirectory() as folder:
+        return (version.download(folder) / "artifacts/note").read_text()
+
+
 class Agent:
     """A process that has opened the registry: real operations, and what they acknowledged."""
 
@@ -203,18 +221,18 @@ class Agent:
             report = self.model.gc(older_than=timedelta(0))
             self._ack("swept", *(int(ref.rpartition(":")[2]) for ref in report.abandoned))
 
-    def load(self, selector):
+    def load(self, selector, how=load_object):
         """Load a version's object; a refusal must have been true at some moment of the call."""
         before = self._run.ask(("count", FACTS, DECISIONS))
         found = None
         try:
             found = self.model[selector]
-            value = found.load(allow_pickle=True)
+            value = how(found)
         except NotFoundError:
             number = None if found is None else found.number
             self._ack("absent", selector, before, self._now(), number)
         else:
-            self._ack("loaded", selector, before, self._now(), (found.number, *value))
+            self._ack("loaded", selector, before, self._now(), (found.number, value))
 
     def _now(self):
         return self._run.ask(("now", FACTS, DECISIONS))

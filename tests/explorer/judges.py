@@ -413,7 +413,8 @@ class _Reading:
         for key in self._merged:
             data = self._content[key]
             yield {k: v for k, v in self._content.items() if k != key}
-            for torn in (b"", data[: len(data) // 2], data[:-1], data + b"\n"):
+            changed = data.replace(b'"void":0', b'"void":7')
+            for torn in (b"", data[: len(data) // 2], data[:-1], data + b"\n", changed):
                 yield {**self._content, key: torn}
         for position in range(0, len(self._keys) + 2 * layout.MERGE, layout.MERGE):
             hint = b'{"position":%d}' % position
@@ -421,10 +422,11 @@ class _Reading:
 
     def _forged(self, key):
         """A merge that lies about the state is found by verify."""
-        *lines, last = self._content[key].split(b"\n")
+        *lines, last, _ = self._content[key].split(b"\n")
         value = json.loads(last)
         value["state"]["void"] += 1
-        forged = b"\n".join([*lines, json.dumps(value).encode()])
+        body = b"\n".join([*lines, json.dumps(value).encode()])
+        forged = body + b"\n" + sha256(body).encode()
         problems = list(self._journal({**self._content, key: forged}).problems())
         assert [name for name, _ in problems] == [key], f"8: verify finds {problems}"
         assert not list(self._journal(self._content).problems()), "8: verify takes truth for a lie"

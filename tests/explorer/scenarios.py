@@ -7,7 +7,7 @@ import attrs
 from modelversion import upkeep
 from modelversion.records import AliasSet, VersionCommitted
 
-from .actors import Actor, act
+from .actors import Actor, act, download_files, load_object, open_file
 from .search import Limits
 
 
@@ -63,7 +63,7 @@ class Scenario:
     actors: tuple
     before: object = _one_version
     limits: Limits = attrs.field(factory=Limits)
-    least: int = 500
+    least: int = 300
 
     def base(self):
         """Give what is stored before the actors begin."""
@@ -112,12 +112,12 @@ def tag(number, name, times=1, **more):
     return Actor(name, work, **more)
 
 
-def load(selector, times=1, **more):
+def load(selector, times=1, how=load_object, **more):
     """Load a version, some times with one handle."""
 
     def work(agent):
         for _ in range(times):
-            agent.load(selector)
+            agent.load(selector, how)
 
     return Actor("reader", work, **more)
 
@@ -131,16 +131,23 @@ def _save_and_load(agent):
     agent.load("latest")
 
 
+def _save_and_alias(agent):
+    agent.save("b")
+    agent.alias("prod", "latest")
+
+
 # A clock ahead of the claims, so that gc takes them for old.
 GC = Actor("gc", lambda agent: agent.gc(), clock=60)
 VERIFY = Actor("verify", lambda agent: agent.verify())
 
 SCENARIOS = {
-    "save|save": Scenario(actors=(save("b"), save("c", clock=-5)), before=_one_version),
-    "create|create": Scenario(actors=(create("Churn"), create("churn")), before=_nothing),
+    "save|save": Scenario(actors=(save("b"), save("c", clock=-5)), least=3000),
+    "create|create": Scenario(
+        actors=(create("Churn"), create("churn")), before=_nothing, least=3000
+    ),
     "first|first": Scenario(actors=(save("b"), save("c")), before=_nothing),
     "same|same": Scenario(actors=(save("b", "one"), save("b", "two"))),
-    "save|gc": Scenario(actors=(save("b"), GC)),
+    "save|gc": Scenario(actors=(save("b"), GC), least=20_000),
     "save|delete": Scenario(actors=(save("c"), delete(2)), before=_two_versions),
     "repeat|delete": Scenario(actors=(save("b"), delete(2)), before=_two_versions),
     "resave|delete": Scenario(actors=(resave("b", "resave"), delete(2)), before=_two_versions),
@@ -158,42 +165,61 @@ SCENARIOS = {
     "delete|delete": Scenario(actors=(delete(1, "one"), delete(1, "two")), before=_two_versions),
     "delete|gc": Scenario(actors=(delete(1), GC), before=_two_versions),
     "gc|gc": Scenario(
-        actors=(GC, Actor("other gc", lambda agent: agent.gc(), clock=60)), before=_claimed
+        actors=(GC, Actor("other gc", lambda agent: agent.gc(), clock=60)),
+        before=_claimed,
+        limits=Limits(faults=0, crashes=1),
+        least=20_000,
     ),
     "save|reader": Scenario(
-        actors=(Actor("save", _save_and_load), load("latest", 2)), before=_one_version
+        actors=(Actor("save", _save_and_load), load("latest", 2)), least=10_000
     ),
     "backwards": Scenario(
         actors=(save("b", backwards=True), load("latest", 2, backwards=True)), before=_two_versions
     ),
     "delete|reader": Scenario(actors=(delete("latest"), load("latest")), before=_three_versions),
+    "delete|open": Scenario(
+        actors=(delete("latest"), load("latest", how=open_file)), before=_two_versions
+    ),
+    "delete|download": Scenario(
+        actors=(delete("latest"), load("latest", how=download_files)), before=_two_versions
+    ),
     "alias|reader": Scenario(actors=(alias("prod", 2), load("prod", 2)), before=_held),
-    "tag|tag": Scenario(actors=(tag(1, "one", 2), tag(1, "two", 2, clock=9))),
+    "tag|tag": Scenario(actors=(tag(1, "one", 2), tag(1, "two", 2, clock=9)), least=10_000),
     "save|tag": Scenario(actors=(save("b"), tag(1, "tag"))),
     "void": Scenario(actors=(save("c"), alias("prod", 2)), before=_with_void),
     "merge": Scenario(
-        actors=(save("d", merges=True), save("e", merges=True)), before=_three_versions
+        actors=(save("d", merges=True), save("e", merges=True)),
+        before=_three_versions,
+        least=15_000,
     ),
     "merge|merge": Scenario(
         actors=(tag(1, "one", 2, merges=True), tag(1, "two", merges=True)),
         limits=Limits(faults=1, crashes=0),
+        least=10_000,
     ),
     "merge alias": Scenario(
         actors=(alias("prod", 1, "one", merges=True), alias("prod", 2, "two", merges=True)),
         before=_held,
     ),
     "merge|reader": Scenario(
-        actors=(tag(1, "tag", 2, merges=True), load("latest", merges=True)), before=_three_versions
+        actors=(tag(1, "tag", 2, merges=True), load("latest", merges=True)),
+        before=_three_versions,
+        least=15_000,
     ),
     "verify|tag": Scenario(actors=(VERIFY, tag(1, "tag", 2))),
     "verify|delete": Scenario(actors=(VERIFY, delete(1)), before=_two_versions),
+    "verify|gc": Scenario(actors=(VERIFY, GC), before=_claimed, least=5000),
+    "verify|alias": Scenario(actors=(VERIFY, Actor("save", _save_and_alias))),
     "verify|save": Scenario(actors=(VERIFY, save("b"))),
     "save|save|gc": Scenario(
-        actors=(save("b"), save("c"), GC), limits=Limits(faults=0, crashes=0, switches=2)
+        actors=(save("b"), save("c"), GC),
+        limits=Limits(faults=0, crashes=0, switches=2),
+        least=4000,
     ),
     "save|alias|delete": Scenario(
         actors=(save("c"), alias("prod", "latest"), delete(2)),
         before=_two_versions,
         limits=Limits(faults=1, crashes=0),
+        least=10_000,
     ),
 }

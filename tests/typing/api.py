@@ -1,6 +1,8 @@
 """The public signatures as mypy and pyright see them; this file is checked, never run."""
 
 from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, assert_type
 
 import modelversion as mv
@@ -57,3 +59,80 @@ assert_type(of_a_registry([1]), bytes)
 assert_type(Trainer().fit([1]), float)
 assert_type(mv.call(named, [1]), mv.Call)
 named("no rows")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# ---- everything else that is public
+
+assert_type(registry.get("churn@champion"), mv.Version)
+assert_type(registry.models(), list[mv.Model])
+assert_type(list(registry), list[str])
+assert_type(list(model), list[mv.Version])
+assert_type(len(registry), int)
+assert_type("churn" in registry, bool)
+assert_type(registry.url, str)
+assert_type(registry.id, str | None)
+assert_type(model.name, str)
+assert_type(version.ref, str)
+assert_type(version.digest, str)
+assert_type(version.created_at, str)
+assert_type(version.type, str | None)
+assert_type(version.description, str | None)
+assert_type(version.withdrawn, str | None)
+assert_type(version.higher_is_better("auc"), bool | None)
+assert_type(version.parents, tuple[str, ...])
+assert_type(version.tags, Mapping[str, Any])
+assert_type(version.aliases, list[str])
+assert_type(version.notes, list[Mapping[str, str]])
+assert_type(version.open("roc.png").read(), bytes)
+assert_type(version.download("here"), Path)
+assert_type(version.verify().ok, bool)
+assert_type(bool(registry.verify()), bool)
+assert_type(registry.usage().bytes, int)
+assert_type(registry.gc(older_than=timedelta(1), dry_run=True).removed, tuple[str, ...])
+assert_type(model.prune(keep=3, keep_best=("auc", 1)).deleted, tuple[int, ...])
+assert_type(model.versions().to_dict(), dict[str, list[Any]])
+assert_type(mv.call(named, [1]).version, mv.Version | None)
+assert_type(mv.last_version(), mv.Version | None)
+
+save_error: mv.ModelVersionError = mv.SaveError("failed", value=1)
+assert_type(mv.SaveError("failed").spooled_at, str | None)
+assert_type(mv.errors.UntrustedPickleError("no").globals, tuple[str, ...])
+
+
+@mv.track("churn")
+async def asynchronous(rows: list[int]) -> dict[str, float]:
+    return {}
+
+
+class Other:
+    """Tracked methods of each kind, bare and by name."""
+
+    @mv.track
+    def churn_model(self, rows: list[int]) -> float:
+        return 1.0
+
+    @classmethod
+    @mv.track("churn")
+    def of_class(cls, rows: list[int]) -> str:
+        return ""
+
+    @staticmethod
+    @registry.track("churn")
+    def of_none(rows: list[int]) -> bytes:
+        return b""
+
+
+async def use() -> None:
+    """Await what is tracked as one awaits the function."""
+    assert_type(await asynchronous([1]), dict[str, float])
+
+
+assert_type(Other().churn_model([1]), float)
+assert_type(Other.of_class([1]), str)
+assert_type(Other.of_none([1]), bytes)
+
+mv.Registry(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+registry.save("churn", 1, metrics=[1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+model.versions(limit="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+version.withdraw()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+mv.track(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+version.number = 3  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
