@@ -142,7 +142,11 @@ class Home:
         """Add a model where there is none."""
         self.ensure()
         policies = self.policies()
-        if policies is None or name in self._names or name in self.models():
+        if policies is None or name in self._names:
+            return
+        if name in self.models():
+            # The entry may be visible and not durable yet, if its writer was killed.
+            self.store.settle(layout.POLICIES)
             return
         with contextlib.suppress(_Exists):
             policies.append(lambda state: _create(state, name, display), actor=self.actor)

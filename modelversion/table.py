@@ -40,7 +40,7 @@ class Versions(Sequence[Version]):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<Versions: {len(self)} rows>"
+        return f"<Versions: {len(self)} row{'' if len(self) == 1 else 's'}>"
 
     def __str__(self) -> str:
         columns = {n: c for n, c in self.to_dict().items() if any(v not in (None, "") for v in c)}
@@ -94,9 +94,13 @@ class Versions(Sequence[Version]):
 
 def _series(polars: Any, name: str, values: list[Any]) -> Any:
     kinds = {type(value) for value in values} - {type(None)}
-    if len(kinds) > 1 and not kinds <= {int, float}:
-        return polars.Series(name, values, dtype=polars.Object)
-    return polars.Series(name, values, strict=False)
+    numbers = kinds <= {int, float}
+    try:
+        if len(kinds) < 2 or numbers:
+            return polars.Series(name, values, strict=False)
+    except (OverflowError, polars.exceptions.PolarsError):
+        pass  # integers beyond 64 bits, or beyond what a float holds
+    return polars.Series(name, values, dtype=polars.Object)
 
 
 def _grouped(rows: Iterable[Row]) -> Iterator[tuple[History, list[int]]]:
@@ -129,7 +133,7 @@ def _cell(value: Any) -> str:
         return f"{value:.6g}"
     if value is None:
         return ""
-    text = str(value)
+    text = "".join(c if c.isprintable() else " " for c in str(value))
     if len(text) == 27 and text.endswith("Z") and text[10] == "T":
         return text[:19].replace("T", " ")
     return text if len(text) <= 40 else text[:37] + "..."

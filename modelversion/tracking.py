@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
-from modelversion._json import encode
+from modelversion._json import dumps, encode
 from modelversion.errors import (
     InvalidInputError,
     InvalidNameError,
     InvalidValueError,
     NoActiveRunError,
     NothingRecordedWarning,
+    SaveError,
 )
 from modelversion.fingerprint import describe, is_data
 from modelversion.metrics import check_metrics
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from modelversion.version import Version
 
 F = TypeVar("F", bound=Callable[..., Any])
+MAX_ARGUMENT = 64 * 1024
 _SAY_NOTHING = frozenset(["train", "fit", "main", "run", "wrapper", "func", "function"])
 _NEVER_OBJECTS = (bool, int, float, complex, str, bytes, type(None))
 
@@ -66,9 +68,13 @@ class Run:
                 self.data.append(describe(name, value))
                 continue
             try:
-                self.params[name] = encode(value, name)
+                encoded = encode(value, name)
+                if len(dumps(encoded)) <= MAX_ARGUMENT:
+                    self.params[name] = encoded
+                    continue
             except InvalidValueError:
-                self.data.append(describe(name, value))
+                pass
+            self.data.append(describe(name, value))
 
 
 _CURRENT: contextvars.ContextVar[Run | None] = contextvars.ContextVar(
@@ -116,7 +122,12 @@ class _Tracker:
             value = self.function(*args, **kwargs)
         finally:
             _CURRENT.reset(token)
-        version = self._commit(target, run, value, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        try:
+            version = self._commit(target, run, value, seconds)
+        except SaveError as e:
+            e.value = value
+            raise
         _LAST.set(version)
         return Call(value, version)
 

@@ -139,9 +139,12 @@ def verify_line(line: Line) -> VerifyReport:
         for number, version in committed.items():
             if number not in decided.deleted:
                 versions += 1
-                problems += _version_problems(line, version)
-        broken, left = _number_problems(line, decided)
-        problems += broken
+                broken = list(_version_problems(line, version))
+                # Its files may be gone because it was deleted while they were read.
+                if broken and number not in line.decisions.head().state.deleted:
+                    problems += broken
+        missing, left = _number_problems(line, decided)
+        problems += missing
         pending += left
     return VerifyReport(
         subject=line.display, versions=versions, problems=tuple(problems), pending=tuple(pending)

@@ -207,19 +207,20 @@ class Version:
         """
         given = {**check_tags(tags or {}), **check_tags(more)}
         if given:
-            event = TagsChanged(number=self.number, set=given)
-            self._line.facts.append(lambda _: event, actor=self._line.home.actor)
+            self._remark(TagsChanged(number=self.number, set=given))
 
     def untag(self, *names: str) -> None:
         """Remove tags; one that is not set is no error."""
         removed = tuple(check_key(name, "tag") for name in names)
         if removed:
-            event = TagsChanged(number=self.number, removed=removed)
-            self._line.facts.append(lambda _: event, actor=self._line.home.actor)
+            self._remark(TagsChanged(number=self.number, removed=removed))
 
     def note(self, text: str) -> None:
         """Add a remark of at most 10,000 characters; it stays for good."""
-        event = NoteAdded(number=self.number, text=check_text(text, "note"))
+        self._remark(NoteAdded(number=self.number, text=check_text(text, "note")))
+
+    def _remark(self, event: TagsChanged | NoteAdded) -> None:
+        refuse_deleted(self._line, self.number)
         self._line.facts.append(lambda _: event, actor=self._line.home.actor)
 
     # ---- the object and the files

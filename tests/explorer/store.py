@@ -90,6 +90,9 @@ class SimulatedStore:
         """Remove a file; folders are but parts of keys."""
         self._ask(("remove", key))
 
+    def settle(self, folder):
+        """Do nothing: what is visible here is durable."""
+
     def spool(self):
         """Give None: bytes wait in memory."""
         return None
