@@ -86,7 +86,7 @@ class Versions(Sequence[Version]):
         frame = polars.DataFrame(
             [_series(polars, name, values) for name, values in columns.items()]
         )
-        if columns:
+        if len(self):
             when = polars.col("created_at").str.to_datetime(time_zone="UTC")
             frame = frame.with_columns(when)
         return frame
@@ -94,9 +94,10 @@ class Versions(Sequence[Version]):
 
 def _series(polars: Any, name: str, values: list[Any]) -> Any:
     kinds = {type(value) for value in values} - {type(None)}
-    numbers = kinds <= {int, float}
     try:
-        if len(kinds) < 2 or numbers:
+        if kinds == {int, float}:
+            values = [None if value is None else float(value) for value in values]
+        if len(kinds) < 2 or kinds == {int, float}:
             return polars.Series(name, values, strict=False)
     except (OverflowError, polars.exceptions.PolarsError):
         pass  # integers beyond 64 bits, or beyond what a float holds

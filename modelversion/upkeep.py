@@ -83,18 +83,27 @@ def delete(line: Line, version: Pointer, *, reason: str) -> None:
 
     def decide(state: Decisions) -> VersionDeleted:
         _refuse_deleted(line, version.number, state)
-        held = state.held_by(version.number)
-        if held:
-            names = ", ".join(repr(alias) for alias in held)
-            raise InUseError(
-                f"{line.ref(version.number)} is held by the alias {names}; move or delete it first"
-            )
+        refuse_held(line, version.number, state)
         return VersionDeleted(
             number=version.number, reason=reason, sha256=version.sha256, files=files
         )
 
     line.decisions.append(decide, actor=line.home.actor)
     sweep(line, version.number)
+
+
+def refuse_held(line: Line, number: int, state: Decisions) -> None:
+    """Raise if an alias holds a version.
+
+    Raises:
+        InUseError: One does; all that do are named.
+    """
+    held = state.held_by(number)
+    if held:
+        names = ", ".join(repr(alias) for alias in held)
+        raise InUseError(
+            f"{line.ref(number)} is held by the alias {names}; move or delete it first"
+        )
 
 
 _MAX_TOMBSTONE = 32 * 1024
@@ -122,12 +131,10 @@ def _tombstone_files(line: Line, version: Pointer) -> tuple[FileRecord, ...]:
 
 def sweep(line: Line, number: int) -> list[str]:
     """Remove what a deleted or abandoned number has left, all but its claim."""
-    folder = line.folder(number)
-    claim = f"{folder}/{layout.CLAIM}"
-    keys = [key for key, _ in walk(line.home.store, folder) if key != claim]
+    keys = _left(line, number)
     for key in keys:
         line.home.store.remove(key)
-    _remove_empty(line.home.store, folder)
+    _remove_empty(line.home.store, line.folder(number))
     return keys
 
 
@@ -213,6 +220,8 @@ def gc(home: Home, lines: Sequence[Line], *, older_than: timedelta, dry_run: boo
     removed: list[str] = []
     for line in lines:
         for number in _unfinished(line, limit):
+            if dry_run:
+                removed += _left(line, number)
             if dry_run or _abandon(line, number):
                 abandoned.append(line.ref(number))
         removed += _swept(line, dry_run)
@@ -271,11 +280,16 @@ def _swept(line: Line, dry_run: bool) -> list[str]:
         line.home.store.settle(folder)
     for number in _numbers_on_disk(line):
         if number in facts.abandoned or number in decided.deleted:
-            claim = f"{line.folder(number)}/{layout.CLAIM}"
-            removed += [k for k, _ in walk(line.home.store, line.folder(number)) if k != claim]
+            removed += _left(line, number)
             if not dry_run:
                 sweep(line, number)
     return removed
+
+
+def _left(line: Line, number: int) -> list[str]:
+    """List what a number has left besides its claim."""
+    claim = f"{line.folder(number)}/{layout.CLAIM}"
+    return [key for key, _ in walk(line.home.store, line.folder(number)) if key != claim]
 
 
 def _temporaries(store: Store, limit: datetime, dry_run: bool) -> list[str]:

@@ -344,11 +344,9 @@ class Version:
                 f"{names} hold the same object as {self.ref}; delete(everywhere=True) deletes "
                 "them too"
             )
-        held = self._line.decisions.head().state
-        kept = [n for n in (*twins, self.number) if held.held_by(n)]
-        if kept:
-            names = ", ".join(self._line.ref(n) for n in kept)
-            raise InUseError(f"{names} are held by an alias; move or delete it first")
+        decided = self._line.decisions.head().state
+        for number in (*twins, self.number):
+            upkeep.refuse_held(self._line, number, decided)
         for number in twins:
             upkeep.delete(self._line, self._history.pointer(number), reason=reason)
         upkeep.delete(self._line, self._pointer, reason=reason)

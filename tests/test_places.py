@@ -247,7 +247,7 @@ def assert_kept(e, value, equal=lambda one, other: one == other):
 
 
 def save_on_ever_less_space(disk, fill, steps):
-    """Save with ever more space left, until it succeeds; each failure leaves things as they were."""
+    """Save with ever more space left, until it succeeds; a failure changes nothing."""
     root, failures, saved = disk / "registry", 0, 1
     mv.Registry(root).save("churn", "one")
     for left in steps:
@@ -828,7 +828,7 @@ def edit(path, change):
 
 
 USES = {
-    "list": lambda registry: list(registry),
+    "list": list,
     "load": lambda registry: registry.load("churn:1"),
     "alias": lambda registry: registry["churn"].set_alias("other", 1),
     "save": lambda registry: registry.save("churn", "three"),

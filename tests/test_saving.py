@@ -343,7 +343,6 @@ BAD = {
     "tags: name": ({"tags": {"": 1}}, "tag name"),
     "data: list": ({"data": [1]}, "data must be a dict, found list"),
     "data: name": ({"data": {5: 1}}, "data name must be str"),
-    "data: column": ({"data": {"t": STRANGE}}, "data"),
     "description: empty": ({"description": " "}, "description must be text of 1 to 10000"),
     "description: long": ({"description": "x" * 10_001}, "description must be text"),
     "description: number": ({"description": 5}, "description must be text .* found int"),
