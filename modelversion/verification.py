@@ -133,8 +133,9 @@ def verify_line(line: Line) -> VerifyReport:
     pending: list[Problem] = []
     versions = 0
     if not problems:
-        committed = _committed(line)
+        # Decisions first: what they name was committed before.
         decided: Decisions = line.decisions.head().state
+        committed = _committed(line)
         problems += _alias_problems(line, decided, committed)
         for number, version in committed.items():
             if number not in decided.deleted:

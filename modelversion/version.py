@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -35,6 +36,7 @@ from modelversion.records import (
 from modelversion.serializers import Allow
 from modelversion.snapshot import check_tags, check_text
 from modelversion.state import Decisions, Pointer
+from modelversion.storage import KeyAbsent
 from modelversion.verification import VerifyReport, verify_version
 from modelversion.versions import Line, Opened, open_version, refuse_deleted, resolve
 
@@ -252,10 +254,18 @@ class Version:
         if why is not None:
             warn_withdrawn(line, self.number, why)
         opened = open_version(line, self._pointer)
-        try:
+        with self._deleted_or_damaged():
             return load_object(opened, line.label(self.number), mmap=mmap, allow=allow)
-        except FileMissingError:
-            refuse_deleted(line, self.number)
+
+    @contextlib.contextmanager
+    def _deleted_or_damaged(self) -> Iterator[None]:
+        """Look again at what was decided before a missing file is called damage."""
+        try:
+            yield
+        except (FileMissingError, KeyAbsent) as e:
+            refuse_deleted(self._line, self.number)
+            if isinstance(e, KeyAbsent):
+                raise FileMissingError(f"{self.ref}: {e} is missing") from e
             raise
 
     def open(self, path: str) -> BinaryIO:
@@ -268,7 +278,9 @@ class Version:
             ArtifactNotFoundError: The version has no such file.
             IntegrityError: Its bytes are not the committed ones.
         """
-        return io.BytesIO(self._open().files.read(_spelt(self._open(), path)))
+        opened = self._open()
+        with self._deleted_or_damaged():
+            return io.BytesIO(opened.files.read(_spelt(opened, path)))
 
     def download(self, folder: str | os.PathLike[str], *paths: str) -> Path:
         """Copy verified files below a folder and give it.
@@ -286,14 +298,18 @@ class Version:
         chosen = [_spelt(opened, path) for path in paths]
         wanted = chosen or [file.path for file in opened.record.files]
         try:
-            write_files(opened.files, wanted, target)
-            if not chosen:
-                key = f"{self._line.folder(self.number)}/{layout.VERSION}"
-                with (target / layout.VERSION).open("xb") as out:
-                    out.write(self._line.home.store.read(key))
+            with self._deleted_or_damaged():
+                write_files(opened.files, wanted, target)
+                if not chosen:
+                    self._write_record(target)
         except FileExistsError as e:
             raise InvalidInputError(f"{e.filename} exists; download into another folder") from e
         return target
+
+    def _write_record(self, target: Path) -> None:
+        data = self._line.home.store.read(f"{self._line.folder(self.number)}/{layout.VERSION}")
+        with (target / layout.VERSION).open("xb") as out:
+            out.write(data)
 
     def verify(self) -> VerifyReport:
         """Read and hash every file; the report is falsy and names each that is broken."""

@@ -487,6 +487,7 @@ def with_failing_syncs(monkeypatch, tmp_path, work):
     """Do `work(root)` with each fsync failing in turn; give the error and root of each."""
     template = tmp_path / "template"
     mv.Registry(template).save("churn", "one")
+    mv.Registry(template).save("churn", "two")
     mv.Registry(template)["churn"].set_alias("champion", 1)
     k = 0
     while True:
@@ -511,12 +512,12 @@ def with_failing_syncs(monkeypatch, tmp_path, work):
 def test_a_save_never_survives_an_fsync_that_fails(value, monkeypatch, tmp_path):
     """Whichever fsync fails, the save raises: with OutcomeUnknownError where the entry may be
     seen, else with another StorageError and nothing to be seen; the object is kept."""
-    given = "two" if value == "small" else {"w": np.arange(2**18)}
+    given = "three" if value == "small" else {"w": np.arange(2**18)}
     unknown = 0
     for e, root in with_failing_syncs(
         monkeypatch, tmp_path, lambda root: mv.Registry(root).save("churn", given)
     ):
-        seen = len(mv.Registry(root)["churn"]) > 1
+        seen = len(mv.Registry(root)["churn"]) > 2
         assert isinstance(e, SaveError), repr(e)
         assert e.value is given
         assert isinstance(e.__cause__, StorageError)
@@ -553,8 +554,6 @@ DECISIONS = {
 def test_a_decision_never_survives_an_fsync_that_fails(kind, monkeypatch, tmp_path):
     """Before the link: StorageError and no change; after it: OutcomeUnknownError."""
     work, seen = DECISIONS[kind]
-    mv.Registry(tmp_path / "template").save("churn", "one")
-    mv.Registry(tmp_path / "template").save("churn", "two")
     outcomes = []
     for e, root in with_failing_syncs(monkeypatch, tmp_path, lambda root: work(mv.Registry(root))):
         assert isinstance(e, StorageError), repr(e)
@@ -568,13 +567,16 @@ def test_a_decision_never_survives_an_fsync_that_fails(kind, monkeypatch, tmp_pa
 
 def test_an_unknown_outcome_says_what_to_look_at(monkeypatch, tmp_path):
     """The message names the file whose fate is open."""
-    registry = mv.Registry(tmp_path / "registry")
-    registry.save("churn", "one")
-    registry["churn"].set_alias("champion", 1)
-    FailingSync(monkeypatch, 2)
+    found = []
+    for e, _ in with_failing_syncs(
+        monkeypatch, tmp_path, lambda root: mv.Registry(root)["churn"].set_alias("champion", 2)
+    ):
+        found.append(e)
 
-    with pytest.raises(OutcomeUnknownError, match=r"decisions/000000000002\.json"):
-        registry["churn"].set_alias("other", 1)
+    unknown = [str(e) for e in found if isinstance(e, OutcomeUnknownError)]
+    assert unknown
+    for said in unknown:
+        assert "decisions/000000000002.json" in said
 
 
 # ---- processes ---------------------------------------------------------------------------------
@@ -958,48 +960,54 @@ EDITS = {
     "a time that is none": with_field(time="yesterday", created_at="yesterday"),
     "another number": with_field(number=7, position=7, format=0),
 }
+# What registry.json says beside its format and id is bound by nothing.
+HARMLESS = {("registry", "a time that is none"), ("registry", "another number")}
 RIGHT = {"churn:1": "one", "churn:2": "two"}
 
 
 @pytest.mark.parametrize("change", EDITS)
 @pytest.mark.parametrize("kind", FILES)
-def test_an_edited_file_gives_one_typed_error_that_names_it(kind, change, root):
-    """verify names the file; every use raises an error of ours or gives what was committed."""
-    path = root / FILES[kind]
-    path.chmod(0o644)
-    path.write_bytes(EDITS[change](path.read_bytes()))
+def test_an_edited_file_is_named_by_verify(kind, change, root):
+    """verify raises an error of ours, or reports a problem, that names the file or the entry."""
+    path = edited(root, kind, change)
 
-    assert_named(root, kind, path)
+    try:
+        said = [str(problem) for problem in mv.Registry(root).verify().problems]
+    except (IntegrityError, NotARegistryError) as e:
+        assert kind in ("registry", "policies"), repr(e)
+        said = [str(e)]
+
+    assert any(names(text, path) for text in said) or (kind, change) in HARMLESS, said
+
+
+@pytest.mark.parametrize("change", EDITS)
+@pytest.mark.parametrize("kind", FILES)
+def test_an_edited_file_gives_one_typed_error(kind, change, root):
+    """Every use raises an error of ours that names the file, or gives what was committed."""
+    path = edited(root, kind, change)
+
     for reference, value in RIGHT.items():
         try:
             assert mv.Registry(root).load(reference) == value
-        except IntegrityError as e:
-            assert_message(e, path)
-        except NotARegistryError as e:
-            assert kind == "registry", repr(e)
+        except (IntegrityError, NotARegistryError) as e:
+            assert names(str(e), path), repr(e)
     for use in USES:
         e = outcome(use, root)
         assert e is None or isinstance(e, (IntegrityError, NotARegistryError)), repr(e)
 
 
-def assert_named(root, kind, path):
-    """Verification tells of the file, by an error or in its report."""
-    try:
-        report = mv.Registry(root).verify()
-    except (IntegrityError, NotARegistryError) as e:
-        assert kind in ("registry", "policies"), repr(e)
-        assert_message(e, path)
-    else:
-        key = str(path.relative_to(root))
-        assert any(problem.key == key or key in problem.what for problem in report.problems), report
+def edited(root, kind, change):
+    """Edit a file of the registry and give its path."""
+    path = root / FILES[kind]
+    path.chmod(0o644)
+    path.write_bytes(EDITS[change](path.read_bytes()))
+    return path
 
 
-def assert_message(e, path):
-    """The message names the file, or the journal and the entry's number."""
-    named = path.name in str(e)
-    if path.stem.isdigit():
-        named = named or f"entry {int(path.stem)}" in str(e) or path.parent.name in str(e)
-    assert named, repr(e)
+def names(text, path):
+    """Tell whether a message names a file, or its journal and the entry's number."""
+    entry = path.stem.isdigit() and f"entry {int(path.stem)}" in text
+    return path.name in text or (entry and path.parent.name in text)
 
 
 @pytest.mark.parametrize("change", EDITS)
