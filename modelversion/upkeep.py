@@ -226,8 +226,10 @@ def gc(home: Home, lines: Sequence[Line], *, older_than: timedelta, dry_run: boo
                 abandoned.append(line.ref(number))
         removed += _swept(line, dry_run)
     removed += _temporaries(home.store, limit, dry_run)
+    # Taking a temporary file out of a folder has just made the folder look young.
+    emptied = {key.rpartition("/")[0] for key in removed}
     for line in lines:
-        removed += _unclaimed(line, limit, dry_run)
+        removed += _unclaimed(line, limit, emptied, dry_run=dry_run)
     return GcReport(abandoned=tuple(abandoned), removed=tuple(removed), dry_run=dry_run)
 
 
@@ -321,13 +323,14 @@ def _empty_spools(store: Store, oldest: float, dry_run: bool) -> list[str]:
     return names
 
 
-def _unclaimed(line: Line, limit: datetime, dry_run: bool) -> list[str]:
+def _unclaimed(line: Line, limit: datetime, emptied: set[str], *, dry_run: bool) -> list[str]:
     """Remove number folders that were made and never claimed; they are empty."""
     store, folder = line.home.store, layout.versions(line.name)
+    keys = {f"{folder}/{item.name}": item.changed for item in store.list(folder)}
     empty = [
-        f"{folder}/{item.name}"
-        for item in store.list(folder)
-        if item.changed <= limit.timestamp() and not store.list(f"{folder}/{item.name}")
+        key
+        for key, changed in keys.items()
+        if (key in emptied or changed <= limit.timestamp()) and not store.list(key)
     ]
     for key in () if dry_run else empty:
         with contextlib.suppress(StorageError):
