@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import tempfile
 import threading
 from pathlib import Path
 
@@ -23,6 +24,13 @@ from modelversion.errors import (
 )
 
 LARGE = 2**20
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files, where results that were not saved are kept."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
 
 
 def folder(registry, number, model="churn"):

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import math
+import tempfile
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,13 @@ from modelversion.errors import (
     StorageError,
     UnpicklableError,
 )
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files, where results that were not saved are kept."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
 
 
 def saved(function, *args, **kwargs):
