@@ -42,8 +42,11 @@ def loads_strict(data: bytes, what: str) -> Any:
     the others (hand-edited files, and floats that another orjson release spelt otherwise).
     """
     value = loads(data, what)
-    if dumps(value) != data:
-        _refuse_duplicate_keys(data, what)
+    try:
+        if dumps(value) != data:
+            _refuse_duplicate_keys(data, what)
+    except (TypeError, RecursionError) as e:
+        raise RecordError(f"{what} is nested deeper than any record; it was edited") from e
     return value
 
 
@@ -264,6 +267,12 @@ def timestamp(moment: datetime) -> str:
     return utc.isoformat(timespec="microseconds") + "Z"
 
 
-def parse_timestamp(text: str) -> datetime:
-    """Read what `timestamp` printed."""
-    return datetime.fromisoformat(text)
+def parse_timestamp(text: str, what: str) -> datetime:
+    """Read what `timestamp` printed; `what` names it in the `RecordError` for anything else."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise RecordError(f"{what} is {text[:60]!r}, which is no time; it was edited") from e
+    if moment.tzinfo is not UTC or timestamp(moment) != text:
+        raise RecordError(f"{what} is {text[:60]!r}, which is no time as stored; it was edited")
+    return moment

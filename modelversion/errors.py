@@ -92,6 +92,9 @@ class NoActiveRunError(ModelVersionError, RuntimeError):
 class SaveError(ModelVersionError, RuntimeError):
     """A version could not be committed; nothing that readers can see was left.
 
+    Where the error's cause is an `OutcomeUnknownError`, the message says so: the version may be
+    seen, and a second look decides.
+
     Attributes:
         value: The object that was to be saved (for `track`, what the function returned).
         spooled_at: Folder with the complete bytes of the version, or None if there are none.

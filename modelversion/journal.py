@@ -208,6 +208,7 @@ class Journal:
         entry = from_json(Entry, _json.loads(data, what), what)
         if entry.position != position:
             raise JournalForkError(f"{what} says that it is entry {entry.position}; it was moved")
+        _json.parse_timestamp(entry.time, f"{what}.time")
         return entry
 
     # ---- reading it all
@@ -314,7 +315,7 @@ class Journal:
         clock = self._clock()
         moment = _json.timestamp(clock)
         if head.time and moment <= head.time:
-            moment = _json.timestamp(_json.parse_timestamp(head.time) + _TICK)
+            moment = _json.timestamp(_json.parse_timestamp(head.time, "time") + _TICK)
         return Entry(
             position=head.position + 1,
             previous=head.digest,
@@ -384,7 +385,7 @@ class Journal:
             if data is None:
                 break
             try:
-                head = self._apply(head, data)
+                head = self._checked(head, data)
             except ModelVersionError as e:
                 yield key, str(e)
                 return
@@ -394,6 +395,15 @@ class Journal:
         yield from self._after(head)
         for position, (merged, entries) in checked.items():
             yield from self._merge_problems(position, merged, entries)
+
+    def _checked(self, head: Head, data: bytes) -> Head:
+        """Apply an entry, and refuse what a reader passes over: a key twice, a time that stands."""
+        after = self._apply(head, data)
+        what = f"{self.folder} entry {after.position}"
+        _json.loads_strict(data, what)
+        if after.time <= head.time:
+            raise RecordError(f"{what} is of {after.time}, not after the entry before it")
+        return after
 
     def _after(self, head: Head) -> Iterator[tuple[str, str]]:
         """Name entries that stand behind a hole."""

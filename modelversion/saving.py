@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,13 @@ from typing import Any
 import attrs
 
 from modelversion.errors import (
-    InvalidInputError,
     InvalidValueError,
     ModelVersionError,
+    NotARegistryError,
+    OutcomeUnknownError,
     SaveError,
-    StorageError,
     UnloadableError,
+    UnsafeFilesystemError,
 )
 from modelversion.home import Home
 from modelversion.layout import VERSION
@@ -69,44 +72,48 @@ def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
     with Spool(home.store.spool) as spool:
         try:
             snapshot = take(spool, draft.notes, value=draft.value, artifacts=draft.artifacts)
-        except (StorageError, OSError) as e:
-            raise _unfrozen(draft, e) from e
+        except OSError as e:
+            raise _unspooled(home, draft, e) from e
         if draft.verify == "load":
             _prove(snapshot, home, draft)
-        line = open_line()
         try:
+            line = open_line()
             home.create_model(line.name, draft.display)
             return commit(line, snapshot, new=draft.new)
+        except (NotARegistryError, UnsafeFilesystemError):
+            raise  # another place is needed, not another attempt
         except (ModelVersionError, OSError) as e:
             raise _uncommitted(home, draft, snapshot, e) from e
 
 
-def _unfrozen(draft: Frozen, e: Exception) -> Exception:
-    if isinstance(e, InvalidInputError):
-        return e
-    return SaveError(
-        f"{draft.display} was not saved: {e}; nothing was committed, the object is in .value",
-        value=draft.given,
-    )
+def _unspooled(home: Home, draft: Frozen, e: OSError) -> SaveError:
+    """Freeze once more, beside the system's temporary files: the registry's disk took no more."""
+    with Spool(lambda: Path(tempfile.mkdtemp(prefix="modelversion-spool-"))) as spool:
+        try:
+            snapshot = take(spool, draft.notes, value=draft.value, artifacts=draft.artifacts)
+        except OSError:
+            return _uncommitted(home, draft, None, e)
+        return _uncommitted(home, draft, snapshot, e)
 
 
-def _uncommitted(home: Home, draft: Frozen, snapshot: Snapshot, e: Exception) -> SaveError:
-    place = _spool_out(snapshot, home, draft)
+def _uncommitted(home: Home, draft: Frozen, snapshot: Snapshot | None, e: Exception) -> SaveError:
+    place = None if snapshot is None else _spool_out(snapshot, home, draft)
     kept = (
         f"its bytes are in {place} (read them with modelversion.open_directory)"
         if place
         else "its bytes could not be kept on this machine's disk either"
     )
+    outcome = f"{draft.display} was not saved"
+    if isinstance(e, OutcomeUnknownError):
+        outcome = f"whether {draft.display} was saved is not known"
     return SaveError(
-        f"{draft.display} was not saved: {e}; the object is in .value, {kept}",
+        f"{outcome}: {e}; the object is in .value, {kept}",
         value=draft.given,
         spooled_at=place,
     )
 
 
 def _spool_out(snapshot: Snapshot, home: Home, draft: Frozen) -> str | None:
-    import tempfile
-
     try:
         folder = Path(tempfile.mkdtemp(prefix="modelversion-unsaved-"))
         _write_directory(snapshot, home, draft, folder)
@@ -123,14 +130,16 @@ def _write_directory(snapshot: Snapshot, home: Home, draft: Frozen, folder: Path
     for blob in snapshot.blobs:
         target = folder / blob.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(blob.read())
+        if isinstance(blob.content, bytes):
+            target.write_bytes(blob.content)
+        else:
+            shutil.copyfile(blob.content, target)
     (folder / VERSION).write_bytes(stored(record))
 
 
 def _prove(snapshot: Snapshot, home: Home, draft: Frozen) -> None:
     """Load the frozen bytes in a process that has none of this one's modules."""
     import subprocess
-    import tempfile
 
     with tempfile.TemporaryDirectory(prefix="modelversion-prove-") as name:
         folder = Path(name) / "version"

@@ -253,7 +253,7 @@ def _unfinished(line: Line, limit: datetime) -> list[int]:
 
 def _claimed_at(data: bytes, key: str) -> datetime:
     claim = from_json(Claim, _json.loads(data, key), key)
-    return _json.parse_timestamp(claim.time)
+    return _json.parse_timestamp(claim.time, f"{key}.time")
 
 
 class _Committed(Exception):  # noqa: N818 - a signal inside this module

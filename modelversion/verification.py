@@ -96,6 +96,7 @@ def _claim_problems(line: Line, version: Pointer) -> Iterator[Problem]:
         return
     try:
         claim = from_json(Claim, _json.loads_strict(data, key), key)
+        _json.parse_timestamp(claim.time, f"{key}.time")
     except IntegrityError as e:
         yield Problem(key, str(e))
         return

@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -99,13 +98,3 @@ def churn(registry):
     for i, auc in enumerate([0.7, 0.9, 0.8], 1):
         registry.save("churn", {"weights": [i]}, params={"C": i}, metrics={"auc": auc})
     return registry["churn"]
-
-
-KNOWN_OPEN = (Path(__file__).parent / "known_open.txt").read_text("utf-8").splitlines()
-
-
-def pytest_collection_modifyitems(items):
-    """Mark what is known to fail; a line of the list that passes by now fails the run."""
-    for item in items:
-        if item.nodeid in KNOWN_OPEN:
-            item.add_marker(pytest.mark.xfail(strict=True, reason="open: see known_open.txt"))

@@ -149,7 +149,7 @@ def full():
 
 class TickingClock:
     def __init__(self):
-        self._next = _json.parse_timestamp("2026-11-01T12:00:00.000000Z")
+        self._next = _json.parse_timestamp("2026-11-01T12:00:00.000000Z", "time")
 
     def __call__(self):
         self._next += timedelta(milliseconds=1)
@@ -631,7 +631,7 @@ def test_threads_with_one_handle_all_append(place, clock):
 
 def test_time_goes_on_when_the_clock_does_not(place):
     """Entries are a microsecond apart at least, and say what the clock said."""
-    stopped = _json.parse_timestamp("2026-11-01T12:00:00.000000Z")
+    stopped = _json.parse_timestamp("2026-11-01T12:00:00.000000Z", "time")
     journal = open_journal(place, lambda: stopped)
 
     append_all(journal, commits(1, 3))
@@ -676,9 +676,6 @@ def registry_of(versions):
     line.facts._run = now
     for event in commits(2, versions):
         line.facts.append(lambda _, event=event: event, actor=ANA, fresh=False)
-    for number in range(2, versions + 1):
-        # Claims, so that the next save finds its number.
-        line.home.store.put_new(f"{line.folder(number)}/{layout.CLAIM}", b"{}")
     saved = registry.save("churn", {"weights": [1]}, metrics={"auc": 0.6})
     registry["churn"].set_alias("champion", saved)
     return url

@@ -391,7 +391,7 @@ def test_timestamps_sort_as_times_do(moment):
 
     assert len(text) == 27
     assert text.endswith("Z")
-    assert _json.parse_timestamp(text) == moment
+    assert _json.parse_timestamp(text, "time") == moment
     assert _json.timestamp(moment + timedelta(microseconds=1)) > text
 
 

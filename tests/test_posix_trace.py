@@ -141,7 +141,7 @@ def judge(trace, events=None):
 
 def before(disk, event):
     """Give what must not be as it is when an event begins."""
-    if event.call == "link" and not is_spooled(event.paths[0]):
+    if event.call == "link" and not is_spooled(event.paths[0]) and not is_proof(event.paths[1]):
         inode = disk.find(event.paths[0])
         if inode.synced != inode.data:
             yield "it shows a file whose bytes are not durable"
@@ -154,6 +154,11 @@ def before(disk, event):
 def is_spooled(path):
     """Tell whether a path is of a spool or of a version, whose files are linked into another."""
     return re.search(r"/\.tmp-[0-9a-f]+/\d+$", path) or "/.tmp-" not in path
+
+
+def is_proof(path):
+    """Tell whether a path is one that readers pass over and that is gone again at once."""
+    return "/.tmp-" in path
 
 
 def before_entry(disk, event, said):

@@ -194,7 +194,7 @@ def test_a_file_is_no_place(tmp_path):
     """A place that is a file is refused, and the file is left as it is."""
     (tmp_path / "file").write_text("precious")
 
-    with pytest.raises(StorageError):
+    with pytest.raises(NotARegistryError, match="a file is where"):
         mv.Registry(tmp_path / "file").save("churn", 1.5)
     assert (tmp_path / "file").read_text() == "precious"
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelversion.errors import (
+    NotARegistryError,
     OutcomeUnknownError,
     ReadOnlyError,
     StorageError,
@@ -87,8 +88,12 @@ class LocalStore:
         try:
             with os.scandir(path) as found:
                 return sorted((_item(entry) for entry in found), key=lambda item: item.name)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
+        except NotADirectoryError as e:
+            if folder:
+                return []
+            raise NotARegistryError(f"{path}: a file is where a folder is needed") from e
         except OSError as e:
             raise _storage_error("list", path, e) from e
 
@@ -99,10 +104,10 @@ class LocalStore:
         path = self._path(key)
         folder = os.path.dirname(path)
         for attempt in range(_ATTEMPTS):
-            self._make(folder)
             temporary = f"{folder}/{TEMPORARY}{nonce()}"
             try:
-                with _mapped("write", path), _removed(temporary):
+                self._make(folder)
+                with mapped("write", path), _removed(temporary):
                     _write(temporary, data)
                     _link_new(temporary, path)
                 break
@@ -119,7 +124,7 @@ class LocalStore:
         path = self._path(key)
         self._make(os.path.dirname(path))
         temporary = f"{os.path.dirname(path)}/{TEMPORARY}{nonce()}"
-        with _mapped("write", path), _removed(temporary):
+        with mapped("write", path), _removed(temporary):
             _write(temporary, data, durable=False)
             os.replace(temporary, path)
 
@@ -128,7 +133,7 @@ class LocalStore:
         base = self._path(folder)
         folders = {base}
         written = []
-        with _mapped("fill", base):
+        with mapped("fill", base):
             for blob in blobs:
                 target = f"{base}/{blob.path}"
                 self._make(os.path.dirname(target))
@@ -159,7 +164,7 @@ class LocalStore:
         """Make durable what a folder shows, whoever put it there."""
         path = self._path(folder)
         if os.path.isdir(path):
-            with _mapped("sync", path):
+            with mapped("sync", path):
                 self._settle([path])
 
     def remove(self, key: str) -> None:
@@ -170,7 +175,7 @@ class LocalStore:
         except FileNotFoundError:
             return
         except (IsADirectoryError, PermissionError):
-            with _mapped("remove", path), contextlib.suppress(FileNotFoundError):
+            with mapped("remove", path), contextlib.suppress(FileNotFoundError):
                 os.rmdir(path)
         except OSError as e:
             raise _storage_error("remove", path, e) from e
@@ -179,30 +184,23 @@ class LocalStore:
         """Make a private folder on the same filesystem, so that its files can be linked in."""
         self._make(self._root)
         path = f"{self._root}/{TEMPORARY}{nonce()}"
-        with _mapped("write", path):
+        with mapped("write", path):
             os.mkdir(path, 0o700)
         return Path(path)
 
     def prove(self) -> None:
         """Create a key twice: the second must lose, and the bytes of the first stay."""
         # A gc without patience may take the key away while it is being proved.
-        for _ in range(5):
-            self._proven = self._proven or self._creates_once(f"{TEMPORARY}{nonce()}")
+        attempts = iter(range(_ATTEMPTS))
+        while not self._proven and next(attempts, None) is not None:
+            self._make(self._root)
+            with mapped("write", self._root):
+                self._proven = _creates_once(self._path(f"{TEMPORARY}{nonce()}"))
         if not self._proven:
             raise UnsafeFilesystemError(
                 f"{self.url}: two writers of one file both won; its filesystem cannot hold a "
                 "registry"
             )
-
-    def _creates_once(self, key: str) -> bool:
-        self.put_new(key, b"first")
-        try:
-            self.put_new(key, b"second")
-        except KeyTaken:
-            return _read(self._path(key)) == b"first"
-        finally:
-            self.remove(key)
-        return False
 
     # ---- folders
 
@@ -210,14 +208,12 @@ class LocalStore:
         """Make a folder and those above it, each by one atomic call."""
         if os.path.isdir(folder):
             return
-        parent = os.path.dirname(folder)
-        if parent != folder:
-            self._make(parent)
-        with _mapped("make", folder), contextlib.suppress(FileExistsError):
-            os.mkdir(folder)
-            return
-        if not os.path.isdir(folder):
-            raise StorageError(f"{folder} is a file, and a folder is needed there")
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as e:
+            raise StorageError(f"{folder}: a file is where a folder is needed") from e
+        except OSError as e:
+            raise _storage_error("make", folder, e) from e
 
     def _settle(self, folders: Iterable[str]) -> None:
         """Fsync folders, and once a process every folder on the way to them.
@@ -318,6 +314,25 @@ def _link_new(temporary: str, path: str) -> None:
         raise
 
 
+def _creates_once(path: str) -> bool:
+    """Link two files to one path; nothing is kept of it, so nothing is made durable."""
+    first, second = f"{path}-1", f"{path}-2"
+    try:
+        _write(first, b"first", durable=False)
+        _write(second, b"second", durable=False)
+        _link_new(first, path)
+        _link_new(second, path)
+    except KeyTaken:
+        return _read(path) == b"first"
+    except FileNotFoundError:
+        return False
+    finally:
+        for name in (path, first, second):
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+    return False
+
+
 def _share(source: str, target: str, blob: Blob) -> bool:
     """Link a file of another version in, if it holds these very bytes now."""
     try:
@@ -359,7 +374,8 @@ def _removed(temporary: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _mapped(verb: str, path: str) -> Iterator[None]:
+def mapped(verb: str, path: str) -> Iterator[None]:
+    """Raise an error of the system as one of ours."""
     try:
         yield
     except StorageError:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from modelversion.storage import Blob
-from modelversion.storage._local import sync
+from modelversion.storage._local import mapped, sync
 
 PIECE = 4 * 2**20
 IN_MEMORY = 4 * 2**20
@@ -112,12 +112,13 @@ def _pool(items: int) -> ThreadPoolExecutor:
 def _spool_view(path: str, view: memoryview, target: Path | None, pool: ThreadPoolExecutor) -> Blob:
     assert target is not None
     hasher = hashlib.sha256()
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
-    try:
-        _pump(descriptor, hasher, view, pool)
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
+    with mapped("write", str(target)):
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+        try:
+            _pump(descriptor, hasher, view, pool)
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
     return Blob(path, view.nbytes, hasher.hexdigest(), target)
 
 
@@ -171,7 +172,8 @@ class Writer(io.RawIOBase):
         self._hasher.update(piece)
         self._size += len(piece)
         if self._descriptor >= 0:
-            _write_all(self._descriptor, piece)
+            with mapped("write", str(self._target)):
+                _write_all(self._descriptor, piece)
         else:
             self._memory.append(piece)
             if self._size > IN_MEMORY:
@@ -180,11 +182,13 @@ class Writer(io.RawIOBase):
 
     def _roll(self) -> None:
         self._target = self._spool._file()
-        if self._target is not None:
+        if self._target is None:
+            return
+        with mapped("write", str(self._target)):
             self._descriptor = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
             for piece in self._memory:
                 _write_all(self._descriptor, piece)
-            self._memory = []
+        self._memory = []
 
     def close(self) -> None:
         """Finish the file and add it to the spool."""
@@ -194,7 +198,8 @@ class Writer(io.RawIOBase):
         content: bytes | Path = b"".join(self._memory)
         if self._descriptor >= 0 and self._target is not None:
             try:
-                sync(self._descriptor)
+                with mapped("sync", str(self._target)):
+                    sync(self._descriptor)
             finally:
                 os.close(self._descriptor)
             content = self._target
