@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import mmap as _mmap
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,8 +62,10 @@ class VersionFiles:
         """Give files as flat memory; writable copies, or read-only maps with `mmap`."""
         get = self._mapped if mmap else self.read
         total = sum(self.record(path).size for path in paths)
-        if len(paths) < 2 or total < _IN_PARALLEL:
+        if len(paths) < 2 or total < _IN_PARALLEL or (mmap and all(map(self._verified, paths))):
             return {path: memoryview(get(path)) for path in paths}
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(min(len(paths), os.cpu_count() or 2)) as pool:
             found = pool.map(lambda path: memoryview(get(path)), paths)
             return dict(zip(paths, found, strict=True))
@@ -101,6 +101,8 @@ class VersionFiles:
         return FileMissingError(f"{self._name}: {record.path} is missing; restore it from a backup")
 
     def _mapped(self, path: str) -> Any:
+        from mmap import ACCESS_COPY, mmap
+
         record = self.record(path)
         key = f"{self._folder}/{record.path}"
         if self._store.local_path(key) is None or record.size == 0:
@@ -111,18 +113,21 @@ class VersionFiles:
                 self._compare(record, status.st_size, "")
             # Private pages: what writes into them all the same (torch does) cannot kill
             # the process or reach the file.
-            mapped = _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_COPY)
-        identity = (
-            status.st_dev,
-            status.st_ino,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        )
+            mapped = mmap(file.fileno(), 0, access=ACCESS_COPY)
+        identity = _identity(status)
         if _VERIFIED.get(identity) != record.sha256:
             self._compare(record, record.size, hashlib.sha256(mapped).hexdigest())
             _remember(identity, record.sha256)
         return memoryview(mapped).toreadonly()
+
+    def _verified(self, path: str) -> bool:
+        """Tell whether a file was hashed in this process and has not changed since."""
+        place = self._store.local_path(f"{self._folder}/{path}")
+        try:
+            known = place is not None and _VERIFIED.get(_identity(os.stat(place)))
+        except OSError:
+            return False
+        return known == self.record(path).sha256
 
     def _compare(self, record: FileRecord, size: int, digest: str) -> None:
         if size != record.size:
@@ -149,6 +154,12 @@ def _read_hashed(file: BinaryIO, size: int) -> tuple[bytearray, int, str]:
         hasher.update(view[at : at + count])
         at += count
     return data, size + len(file.read(1)), hasher.hexdigest()
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Give what changes when a file does."""
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return (status.st_dev, status.st_ino, status.st_size, *times)
 
 
 def _remember(identity: tuple[int, ...], digest: str) -> None:

@@ -85,7 +85,9 @@ class History:
     def numbers(self) -> list[int]:
         """Give the numbers of the versions that exist, lowest first."""
         live = live_numbers(self.line.facts.seen().state, self.decisions)
-        return sorted(number for number in live if number in self._rows)
+        found = [number for number in live if number in self._rows]
+        found.reverse()
+        return found
 
     def pointer(self, number: int) -> Pointer:
         """Give a version's pointer."""
@@ -186,12 +188,11 @@ def _inside(space: Json, path: tuple[str, ...]) -> Any:
 
 def _spread(space: str, rows: list[Json]) -> Iterator[tuple[str, list[Any]]]:
     parts = [row.get(space) or _EMPTY for row in rows]
-    names: dict[str, None] = {}
-    for part in parts:
-        names.update(dict.fromkeys(part))
-    for name in names:
+    # Most versions of a model have the same names, in the same order.
+    shapes = dict.fromkeys(map(tuple, parts))
+    for name in dict.fromkeys(name for shape in shapes for name in shape):
         values = [part.get(name) for part in parts]
-        if any(type(value) in (dict, list) for value in values):
+        if not {dict, list}.isdisjoint(map(type, values)):
             values = [decode(value) for value in values]
         yield f"{space}.{undouble(name) if space == 'params' else name}", values
 

@@ -8,7 +8,7 @@ A record is a frozen attrs class whose fields say what JSON they take. `to_json`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import attrs
 
@@ -18,6 +18,25 @@ from modelversion.errors import NewerFormatError, RecordError
 FORMAT = 1
 Json = dict[str, Any]
 R = TypeVar("R")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _record(cls: type[R]) -> type[R]:
+    """Make a frozen attrs class that shares what compares and prints: import stays quick."""
+    made: Any = cls
+    made.__eq__, made.__repr__, made.__hash__ = _equal, _shown, None
+    return attrs.frozen(kw_only=True, eq=False, repr=False)(cls)
+
+
+def _equal(self: Any, other: Any) -> Any:
+    if type(other) is not type(self):
+        return NotImplemented
+    return attrs.astuple(self, recurse=False) == attrs.astuple(other, recurse=False)
+
+
+def _shown(self: Any) -> str:
+    shown = (f"{name}={getattr(self, name)!r}" for name, _, _ in _fields(type(self)))
+    return f"{type(self).__qualname__}({', '.join(shown)})"
 
 
 def _plain(kind: type | tuple[type, ...], default: Any = attrs.NOTHING) -> Any:
@@ -77,14 +96,9 @@ def _fields(cls: Any) -> tuple[tuple[str, str, Any], ...]:
     if found is None:
         found = _FIELDS[cls] = tuple(
             (field.name, *next(iter(field.metadata.items())))
-            for field in _attributes(cls)
+            for field in cls.__attrs_attrs__
             if field.name != "extra"
         )
-    return found
-
-
-def _attributes(cls: Any) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = attrs.fields(cls)
     return found
 
 
@@ -109,12 +123,12 @@ def from_json(cls: Callable[..., R], value: Any, path: str) -> R:
     try:
         return cls(**known, extra=rest)
     except TypeError as e:
-        missing = next(f.name for f in _attributes(cls) if _lacks(f, known))
-        raise RecordError(f"{path}.{missing} is missing; the record was edited") from e
+        raise RecordError(f"{path}.{_lacking(cls, known)} is missing; it was edited") from e
 
 
-def _lacks(field: Any, known: Json) -> bool:
-    return field.default is attrs.NOTHING and field.name not in known
+def _lacking(cls: Any, known: Json) -> Any:
+    required = (f.name for f in cls.__attrs_attrs__ if f.default is attrs.NOTHING)
+    return next(name for name in required if name not in known)
 
 
 def _read_one(record: Any, value: Any, path: str) -> Any:
@@ -166,20 +180,20 @@ def stored(record: Any) -> bytes:
     return dumps(to_json(record))
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class Actor:
     """Who did it: a name, and how it is known (given, env, ci, os)."""
 
     name: str = _plain(str)
     source: str = _plain(str)
     run_url: str | None = _plain(_OPTIONAL_TEXT, None)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
     def __str__(self) -> str:
         return self.name
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class RegistryRecord:
     """`registry.json`: what makes a folder a registry."""
 
@@ -187,10 +201,10 @@ class RegistryRecord:
     id: str = _plain(str)
     created_at: str = _plain(str)
     actor: Actor = _one(Actor)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class Claim:
     """`claim.json`: number n of a model is taken by the process that knows the nonce."""
 
@@ -200,20 +214,20 @@ class Claim:
     nonce: str = _plain(str)
     time: str = _plain(str)
     actor: Actor = _one(Actor)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class FileRecord:
     """A file of a version: relative POSIX path, bytes, sha256 in hex."""
 
     path: str = _plain(str)
     size: int = _plain(int)
     sha256: str = _plain(str)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class Origin:
     """Where a version directory was committed first."""
 
@@ -221,20 +235,20 @@ class Origin:
     model: str = _plain(str)
     number: int = _plain(int)
     nonce: str = _plain(str)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class BufferRecord:
     """An out-of-band buffer: `size` bytes at `offset` of the version's file `path`."""
 
     path: str = _plain(str)
     offset: int = _plain(int)
     size: int = _plain(int)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class ObjectRecord:
     """How the object is kept.
 
@@ -247,20 +261,20 @@ class ObjectRecord:
     stream: str = _plain(str)
     buffers: tuple[BufferRecord, ...] = _many(BufferRecord)
     globals: tuple[str, ...] = _texts()
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class MetricRecord:
     """A metric: its number (tagged JSON), the direction if known, and the sample size."""
 
     value: Any = _plain(object)
     higher_is_better: bool | None = _plain(_OPTIONAL_BOOL, None)
     n: int | None = _plain(_OPTIONAL_INT, None)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class DataRecord:
     """A data set that a version was made from; `digest` is None where it was not fingerprinted."""
 
@@ -270,20 +284,20 @@ class DataRecord:
     dtype: str | None = _plain(_OPTIONAL_TEXT, None)
     columns: Json = _object()
     digest: str | None = _plain(_OPTIONAL_TEXT, None)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class CodeRecord:
     """The code that made a version: entry point, and the file of its source in the version."""
 
     entry: str = _plain(str)
     path: str | None = _plain(_OPTIONAL_TEXT, None)
     sha256: str | None = _plain(_OPTIONAL_TEXT, None)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class EnvironmentRecord:
     """Where a version was made: Python, platform, every installed distribution."""
 
@@ -291,10 +305,10 @@ class EnvironmentRecord:
     implementation: str = _plain(str)
     platform: str = _plain(str)
     packages: Json = _object()
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class VersionRecord:
     """`version.json`: everything recorded of a version; every other file with size and digest.
 
@@ -317,10 +331,10 @@ class VersionRecord:
     tags: Json = _object()
     duration_seconds: float | None = _plain(_OPTIONAL_NUMBER, None)
     files: tuple[FileRecord, ...] = _many(FileRecord)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class Entry:
     """One entry of a journal; `event` is the JSON of one of the events below, or a newer one."""
 
@@ -331,13 +345,13 @@ class Entry:
     clock: str = _plain(str)
     actor: Actor = _one(Actor)
     event: Json = _plain(dict)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
 # ---- events ------------------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class ModelCreated:
     """A model's name was used for the first time; `display` is its first spelling."""
 
@@ -345,10 +359,10 @@ class ModelCreated:
     must_understand: ClassVar[bool] = True
     model: str = _plain(str)
     display: str = _plain(str)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class VersionCommitted:
     """Number, claim nonce, size and sha256 of `version.json`, and the summary for tables."""
 
@@ -360,10 +374,10 @@ class VersionCommitted:
     sha256: str = _plain(str)
     content: str = _plain(str)
     summary: Json = _object()
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class VersionAbandoned:
     """A claimed number that will never be committed."""
 
@@ -371,20 +385,20 @@ class VersionAbandoned:
     must_understand: ClassVar[bool] = True
     number: int = _plain(int)
     reason: str = _plain(str)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class VersionRepeated:
     """The identical content was saved again, and no new version made."""
 
     kind: ClassVar[str] = "version.repeated"
     must_understand: ClassVar[bool] = False
     number: int = _plain(int)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class TagsChanged:
     """Tags set (tagged JSON values) and removed."""
 
@@ -393,10 +407,10 @@ class TagsChanged:
     number: int = _plain(int)
     set: Json = _object()
     removed: tuple[str, ...] = _texts()
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class NoteAdded:
     """A remark on a version."""
 
@@ -404,10 +418,10 @@ class NoteAdded:
     must_understand: ClassVar[bool] = False
     number: int = _plain(int)
     text: str = _plain(str)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class AliasSet:
     """An alias now names a version, bound to its `version.json` as the commit entry binds it."""
 
@@ -418,20 +432,20 @@ class AliasSet:
     nonce: str = _plain(str)
     size: int = _plain(int)
     sha256: str = _plain(str)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class AliasDeleted:
     """An alias no longer names a version."""
 
     kind: ClassVar[str] = "alias.deleted"
     must_understand: ClassVar[bool] = True
     alias: str = _plain(str)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class VersionWithdrawn:
     """A version is not to be used any more; loading it warns."""
 
@@ -440,10 +454,10 @@ class VersionWithdrawn:
     number: int = _plain(int)
     reason: str = _plain(str)
     use_instead: int | None = _plain(_OPTIONAL_INT, None)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class VersionRestored:
     """A withdrawal is taken back."""
 
@@ -451,10 +465,10 @@ class VersionRestored:
     must_understand: ClassVar[bool] = True
     number: int = _plain(int)
     reason: str = _plain(str)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@_record
 class VersionDeleted:
     """The tombstone of a version: its bytes are gone, their digests stay."""
 
@@ -464,7 +478,7 @@ class VersionDeleted:
     reason: str = _plain(str)
     sha256: str = _plain(str)
     files: tuple[FileRecord, ...] = _many(FileRecord)
-    extra: Json = attrs.field(factory=dict, repr=False)
+    extra: Json = attrs.field(factory=dict)
 
 
 def event_json(event: Any) -> Json:

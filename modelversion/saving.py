@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +86,8 @@ def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
 
 def _unspooled(home: Home, draft: Frozen, e: OSError) -> SaveError:
     """Freeze once more, beside the system's temporary files: the registry's disk took no more."""
+    import tempfile
+
     with Spool(lambda: Path(tempfile.mkdtemp(prefix="modelversion-spool-"))) as spool:
         try:
             snapshot = take(spool, draft.notes, value=draft.value, artifacts=draft.artifacts)
@@ -114,6 +114,8 @@ def _uncommitted(home: Home, draft: Frozen, snapshot: Snapshot | None, e: Except
 
 
 def _spool_out(snapshot: Snapshot, home: Home, draft: Frozen) -> str | None:
+    import tempfile
+
     try:
         folder = Path(tempfile.mkdtemp(prefix="modelversion-unsaved-"))
         _write_directory(snapshot, home, draft, folder)
@@ -124,6 +126,8 @@ def _spool_out(snapshot: Snapshot, home: Home, draft: Frozen) -> str | None:
 
 def _write_directory(snapshot: Snapshot, home: Home, draft: Frozen, folder: Path) -> None:
     """Write a version directory that has no number yet."""
+    import shutil
+
     model = draft.display.lower()
     origin = Origin(registry=home.seen_id or "", model=model, number=0, nonce="")
     record = snapshot.version_record(origin, created_at=home.now(), actor=home.actor)
@@ -140,6 +144,7 @@ def _write_directory(snapshot: Snapshot, home: Home, draft: Frozen, folder: Path
 def _prove(snapshot: Snapshot, home: Home, draft: Frozen) -> None:
     """Load the frozen bytes in a process that has none of this one's modules."""
     import subprocess
+    import tempfile
 
     with tempfile.TemporaryDirectory(prefix="modelversion-prove-") as name:
         folder = Path(name) / "version"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
-from importlib.machinery import EXTENSION_SUFFIXES
 from types import ModuleType
 from typing import Any
 
@@ -14,12 +13,14 @@ _PACKAGE = __name__.split(".", 1)[0]
 _LIBRARIES = ("site-packages", "dist-packages")
 
 
+@functools.cache
 def _standard_library() -> tuple[str, ...]:
+    import sysconfig
+
     paths = sysconfig.get_paths()
     return tuple({paths["stdlib"], paths["platstdlib"]})
 
 
-_STDLIB = _standard_library()
 _OWN: dict[str, bool] = {}
 _OWN_NAMES: list[str] = []
 
@@ -64,6 +65,8 @@ def _inside_library(name: str) -> bool:
 
 def is_compiled(name: str) -> bool:
     """Tell whether an imported module is a library of machine code."""
+    from importlib.machinery import EXTENSION_SUFFIXES
+
     file = getattr(sys.modules.get(name), "__file__", None)
     return bool(file) and str(file).endswith(tuple(EXTENSION_SUFFIXES))
 
@@ -76,7 +79,7 @@ def _places(module: ModuleType) -> list[str]:
 
 def _is_library(place: str) -> bool:
     parts = place.replace("\\", "/").split("/")
-    return any(name in parts for name in _LIBRARIES) or place.startswith(_STDLIB)
+    return any(name in parts for name in _LIBRARIES) or place.startswith(_standard_library())
 
 
 # ---- the source of modules -----------------------------------------------------------------------

@@ -57,6 +57,8 @@ class Versions(Sequence[Version]):
         ]
         if not parts:
             return {name: [] for name in ("model", *PLAIN_COLUMNS)}
+        if len(parts) == 1:
+            return parts[0]
         names = dict.fromkeys(name for part in parts for name in part)
         sizes = [len(part["number"]) for part in parts]
         return {
@@ -157,15 +159,15 @@ def select(
         raise InvalidInputError(f"limit must be a number of rows, found {limit!r}")
     matches, order = _question(where, order_by)
     rows = [(history, n) for history in histories for n in history.refresh().numbers()]
-    return order([row for row in rows if matches(row)])[:limit]
+    return order(rows if matches is None else [row for row in rows if matches(row)])[:limit]
 
 
 def _question(
     where: str | None, order_by: str | Sequence[str] | None
-) -> tuple[Callable[[Row], bool], Callable[[list[Row]], list[Row]]]:
+) -> tuple[Callable[[Row], bool] | None, Callable[[list[Row]], list[Row]]]:
     """Parse before anything is read, so that a typo costs no request."""
     if where is None and order_by is None:
-        return (lambda row: True), (lambda rows: rows)
+        return None, (lambda rows: rows)
     from modelversion.query import parse_order_by, parse_where, sort_rows
 
     condition = None if where is None else parse_where(where)
@@ -175,7 +177,7 @@ def _question(
         return row[0].lookup(row[1])
 
     return (
-        lambda row: condition is None or condition.matches(lookup(row)),
+        None if condition is None else lambda row: condition.matches(lookup(row)),
         lambda rows: sort_rows(rows, orders, lookup_for=lookup) if orders else rows,
     )
 

@@ -11,13 +11,15 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelversion.storage import Blob
 from modelversion.storage._local import mapped, sync
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 PIECE = 4 * 2**20
 IN_MEMORY = 4 * 2**20
@@ -80,6 +82,8 @@ class Spool:
         targets = [self._file() for _ in items]
         if not targets or targets[0] is None:
             return [self.add(path, bytes(view)) for path, view in items]
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(min(len(items), 2)) as writers, _pool(len(items)) as hashers:
             blobs = list(
                 writers.map(
@@ -105,6 +109,8 @@ class Spool:
 
 
 def _pool(items: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
     # One more thread than buffers in flight: it syncs the file that is being written.
     return ThreadPoolExecutor(2 * min(items, 2))
 
