@@ -31,6 +31,8 @@ class History:
         self.notes: dict[int, list[Json]] = {}
         self.decisions = Decisions()
         self._locks: dict[int, threading.Lock] = {}
+        # The columns made last, and what they were made of.
+        self._table: tuple[tuple[Any, Any, list[int]], dict[str, list[Any]]] = _NO_TABLE
 
     def __reduce__(self) -> tuple[type[History], tuple[Line]]:
         return History, (self.line,)
@@ -136,6 +138,14 @@ class History:
 
     def columns(self, numbers: list[int]) -> dict[str, list[Any]]:
         """Give rows as columns: plain fields, then `metrics.*`, `params.*` and `tags.*`."""
+        (read, decisions, kept), table = self._table
+        if kept != numbers or read is not self._read or decisions is not self.decisions:
+            table = self._columns(numbers)
+            self._table = ((self._read, self.decisions, list(numbers)), table)
+        # Copies: what a caller does to them is not seen by the next.
+        return {name: _decoded(values) for name, values in table.items()}
+
+    def _columns(self, numbers: list[int]) -> dict[str, list[Any]]:
         rows = [self.full(number) for number in numbers]
         held: dict[int, list[str]] = {}
         for alias, pointer in sorted(self.decisions.aliases.items()):
@@ -192,9 +202,14 @@ def _spread(space: str, rows: list[Json]) -> Iterator[tuple[str, list[Any]]]:
     shapes = dict.fromkeys(map(tuple, parts))
     for name in dict.fromkeys(name for shape in shapes for name in shape):
         values = [part.get(name) for part in parts]
-        if not {dict, list}.isdisjoint(map(type, values)):
-            values = [decode(value) for value in values]
         yield f"{space}.{undouble(name) if space == 'params' else name}", values
 
 
+def _decoded(values: list[Any]) -> list[Any]:
+    if {dict, list}.isdisjoint(map(type, values)):
+        return list(values)
+    return [decode(value) for value in values]
+
+
 _EMPTY: Json = {}
+_NO_TABLE: Any = ((None, None, []), {})
