@@ -19,9 +19,10 @@ from modelversion.storage import Blob
 from modelversion.storage._local import mapped, sync
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
-PIECE = 4 * 2**20
+PIECE = 2 * 2**20
+_ROOMS = 4
 IN_MEMORY = 4 * 2**20
 _SYNC_EVERY = 16 * 2**20
 
@@ -84,14 +85,8 @@ class Spool:
             return [self.add(path, bytes(view)) for path, view in items]
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(min(len(items), 2)) as writers, _pool(len(items)) as hashers:
-            blobs = list(
-                writers.map(
-                    lambda item, target: _spool_view(item[0], item[1], target, hashers),
-                    items,
-                    targets,
-                )
-            )
+        with ThreadPoolExecutor(min(len(items), 2)) as writers:
+            blobs = list(writers.map(_spool_view, items, targets))
         self.blobs.extend(blobs)
         return blobs
 
@@ -108,46 +103,44 @@ class Spool:
         return self._folder / str(self._count)
 
 
-def _pool(items: int) -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor
-
-    # One more thread than buffers in flight: it syncs the file that is being written.
-    return ThreadPoolExecutor(2 * min(items, 2))
-
-
-def _spool_view(path: str, view: memoryview, target: Path | None, pool: ThreadPoolExecutor) -> Blob:
+def _spool_view(item: tuple[str, memoryview], target: Path | None) -> Blob:
     assert target is not None
+    path, view = item
     hasher = hashlib.sha256()
     with mapped("write", str(target)):
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
         try:
-            _pump(descriptor, hasher, view, pool)
+            _pump(descriptor, hasher, view)
             sync(descriptor)
         finally:
             os.close(descriptor)
     return Blob(path, view.nbytes, hasher.hexdigest(), target)
 
 
-def _pump(descriptor: int, hasher: Any, view: memoryview, pool: ThreadPoolExecutor) -> None:
+def _pump(descriptor: int, hasher: Any, view: memoryview) -> None:
     """Write and hash piece by piece, and sync along the way while the hasher is busy.
 
-    Two rooms are refilled in turn: one is hashed while the other is filled and written.
+    Rooms are refilled in turn, so that the hasher has pieces to go on with while a write waits
+    for the disk. One thread hashes, since pieces have an order, and one syncs.
     """
-    hashed: Future[None] | None = None
-    synced: Future[None] | None = None
-    rooms = [memoryview(bytearray(min(PIECE, view.nbytes))) for _ in range(2)]
-    for i, start in enumerate(range(0, view.nbytes, PIECE)):
-        piece = rooms[i % 2][: min(PIECE, view.nbytes - start)]
-        piece[:] = view[start : start + PIECE]
-        if hashed is not None:
-            hashed.result()
-        hashed = pool.submit(hasher.update, piece)
-        _write_all(descriptor, piece)
-        if (start + PIECE) % _SYNC_EVERY == 0 and (synced is None or synced.done()):
-            synced = pool.submit(sync, descriptor)
-    for pending in (hashed, synced):
-        if pending is not None:
-            pending.result()
+    from concurrent.futures import ThreadPoolExecutor
+
+    rooms = [memoryview(bytearray(min(PIECE, view.nbytes))) for _ in range(_ROOMS)]
+    hashed: list[Future[None]] = []
+    synced: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(1) as syncing:
+        for i, start in enumerate(range(0, view.nbytes, PIECE)):
+            if i >= _ROOMS:
+                hashed[i - _ROOMS].result()
+            piece = rooms[i % _ROOMS][: min(PIECE, view.nbytes - start)]
+            piece[:] = view[start : start + PIECE]
+            hashed.append(hashing.submit(hasher.update, piece))
+            _write_all(descriptor, piece)
+            if (start + PIECE) % _SYNC_EVERY == 0 and all(early.done() for early in synced):
+                synced.append(syncing.submit(sync, descriptor))
+        # A later fsync does not tell what an earlier one failed at.
+        for done in (*hashed, *synced):
+            done.result()
 
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:
