@@ -55,7 +55,7 @@ class Sizes:
     many: int = 10_000
     saves: int = 60
     big: int = 512 * 2**20
-    bigs: int = 5
+    bigs: int = 9
     reads: int = 200
     small_table: int = 1_000
     large_table: int = 100_000
@@ -229,6 +229,7 @@ def big_saves(folder: Path, sizes: Sizes) -> Iterator[Row]:
             if latest.number % 2 == 0:
                 registry.save("big", {"after": latest.number})
                 latest.delete(reason="room for the next")
+            os.sync()  # what the disk still has to do for one side must not be the other's time
 
         jobs = {"mv": save, "joblib": lambda v=value, p=path: dump_synced(v, p)}
         found = alternate(jobs, sizes.bigs, between=clear)
