@@ -96,6 +96,14 @@ class History:
         nonce, size, sha256 = self._rows[number]["pointer"]
         return Pointer(number=number, nonce=nonce, size=size, sha256=sha256)
 
+    def object_digest(self, number: int) -> str | None:
+        """Give the digest of a version's object, none or empty without one; no file is read.
+
+        It is too short for a summary to leave out.
+        """
+        digest: str | None = self._rows[number].get("object")
+        return digest
+
     def full(self, number: int) -> Json:
         """Give a row; what its summary had to leave out is read from `version.json`."""
         row = self._rows[number]

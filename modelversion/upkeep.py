@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,7 +76,7 @@ def delete(line: Line, version: Pointer, *, reason: str) -> None:
     """Append the tombstone, then remove the bytes.
 
     Raises:
-        InUseError: An alias or a stage holds the version.
+        InUseError: An alias holds the version.
     """
     check_text(reason, "reason")
     files = _tombstone_files(line, version)
@@ -147,19 +147,38 @@ def _remove_empty(store: Store, folder: str) -> None:
                 store.remove(f"{folder}/{item.name}")
 
 
-def same_object(histories: Iterable[History], line: Line, number: int) -> list[tuple[Line, int]]:
-    """Find other versions whose object has the same bytes."""
-    found = []
-    wanted = None
-    rows = [(history, n) for history in histories for n in history.refresh().numbers()]
-    for history, n in rows:
-        if history.line is line and n == number:
-            wanted = history.full(n).get("object")
-    for history, n in rows:
-        itself = history.line is line and n == number
-        if wanted and not itself and history.full(n).get("object") == wanted:
-            found.append((history.line, n))
-    return found
+def same_object(history: History, number: int) -> list[tuple[Line, Pointer]]:
+    """Find the registry's other versions whose object has the same bytes."""
+    wanted = history.refresh().object_digest(number)
+    if not wanted:
+        return []
+    return [
+        (other.line, other.pointer(n))
+        for other in _whole_registry(history)
+        for n in other.refresh().numbers()
+        if (other is not history or n != number) and other.object_digest(n) == wanted
+    ]
+
+
+def _whole_registry(history: History) -> Iterator[History]:
+    """Give the histories of all models of a model's registry, its own as it is."""
+    own = history.line
+    for name in own.home.models():
+        line = own if name == own.name else Line(own.home, name, own.registry_id)
+        yield history if line is own else History(line)
+
+
+def delete_all(versions: Sequence[tuple[Line, Pointer]], *, reason: str) -> None:
+    """Delete versions of any models, in order; if an alias holds one, none is deleted.
+
+    Raises:
+        InUseError: An alias holds one of them.
+    """
+    check_text(reason, "reason")
+    for line, version in versions:
+        refuse_held(line, version.number, line.decisions.head().state)
+    for line, version in versions:
+        delete(line, version, reason=reason)
 
 
 # ---- pruning -------------------------------------------------------------------------------------

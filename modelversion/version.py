@@ -348,24 +348,20 @@ class Version:
 
         Args:
             reason: Why.
-            everywhere: Also delete the model's other versions that hold the same object.
+            everywhere: Also delete the registry's other versions, of any model, that hold the same
+                object.
 
         Raises:
             InUseError: An alias holds it, or other versions hold the same bytes.
         """
-        twins = [n for _, n in upkeep.same_object([self._history], self._line, self.number)]
+        twins = upkeep.same_object(self._history, self.number)
         if twins and not everywhere:
-            names = ", ".join(self._line.ref(n) for n in twins)
+            names = ", ".join(line.ref(twin.number) for line, twin in twins)
             raise InUseError(
-                f"{names} hold the same object as {self.ref}; delete(everywhere=True) deletes "
-                "them too"
+                f"{names} hold{'s' if len(twins) == 1 else ''} the same object as {self.ref}; "
+                "delete(everywhere=True) deletes all of them"
             )
-        decided = self._line.decisions.head().state
-        for number in (*twins, self.number):
-            upkeep.refuse_held(self._line, number, decided)
-        for number in twins:
-            upkeep.delete(self._line, self._history.pointer(number), reason=reason)
-        upkeep.delete(self._line, self._pointer, reason=reason)
+        upkeep.delete_all([*twins, (self._line, self._pointer)], reason=reason)
 
 
 def _short(value: float) -> str:

@@ -204,14 +204,34 @@ def test_an_erasure_everywhere_is_all_or_nothing(twins, registry):
     assert twins.verify().ok
 
 
-@pytest.mark.xfail(strict=True, reason="twins are looked for in the same model only, as yet")
 def test_an_erasure_names_twins_of_other_models(registry):
     """Bytes under another model's name are the same bytes."""
     first = registry.save("churn", {"weights": 1})
     registry.save("fraud", {"weights": 1})
 
-    with pytest.raises(InUseError, match="fraud:1"):
+    with pytest.raises(InUseError, match="fraud:1 holds the same object as churn:1"):
         first.delete(reason="erasure")
+
+
+def test_an_erasure_everywhere_deletes_twins_of_other_models(twins, registry):
+    """And leaves what else they have."""
+    for weights in (1, 2):
+        registry.save("fraud", {"weights": weights})
+
+    twins[1].delete(reason="erasure", everywhere=True)
+
+    assert [version.ref for version in registry.search()] == ["churn:3", "fraud:2"]
+    assert registry.verify().ok
+
+
+def test_an_alias_of_another_model_refuses_an_erasure_everywhere(twins, registry):
+    """It is named, and nothing is deleted."""
+    registry.save("fraud", {"weights": 1})
+    registry["fraud"].set_alias("champion", 1)
+
+    with pytest.raises(InUseError, match="fraud:1 is held by the alias 'champion'"):
+        twins[1].delete(reason="erasure", everywhere=True)
+    assert (len(twins), len(registry["fraud"])) == (4, 1)
 
 
 def test_versions_without_objects_are_no_twins(registry):
