@@ -329,6 +329,15 @@ def _of_object(part: Any) -> Iterator[tuple[str, Any]]:
 # ---- loading
 
 
+_SPELT_OUT = 8
+
+
+def _line_to_write(refused: tuple[str, ...]) -> str:
+    if len(refused) <= _SPELT_OUT:
+        return repr(list(refused))
+    return f"list(e.globals), where e is this error: it has all {len(refused)} names"
+
+
 def check_allowed(names: tuple[str, ...], allow: Allow) -> None:
     """Refuse a pickle whose globals are not all on a list of exact names.
 
@@ -338,10 +347,10 @@ def check_allowed(names: tuple[str, ...], allow: Allow) -> None:
     allowed = set() if isinstance(allow, bool) else set(allow)
     refused = tuple(name for name in names if name not in allowed)
     if refused:
-        shown = ", ".join(refused[:8]) + (", ..." if len(refused) > 8 else "")
+        shown = ", ".join(refused[:_SPELT_OUT]) + (", ..." if len(refused) > _SPELT_OUT else "")
         raise UntrustedPickleError(
             f"loading would import {shown}, which allow_pickle does not name; if you trust who "
             "wrote this version, load with allow_pickle=True or "
-            f"allow_pickle={list(refused)[:8]!r}",
+            f"allow_pickle={_line_to_write(refused)}",
             globals=refused,
         )
