@@ -60,7 +60,7 @@ class VersionNotFoundError(NotFoundError, IndexError):
 
 
 class AliasNotFoundError(NotFoundError):
-    """The model has no alias or stage of that name."""
+    """The model has no alias of that name."""
 
 
 class ArtifactNotFoundError(NotFoundError, FileNotFoundError):
@@ -79,7 +79,7 @@ class ConflictError(ModelVersionError, RuntimeError):
 
 
 class InUseError(ConflictError):
-    """A version is held by an alias or a stage, or shares its bytes with others."""
+    """A version is held by an alias, or shares its bytes with others."""
 
 
 class NoActiveRunError(ModelVersionError, RuntimeError):
@@ -198,7 +198,7 @@ class UnsafeFilesystemError(StorageError):
 
 
 class NotARegistryError(StorageError):
-    """The folder holds something else, or is a copy that has not been forked."""
+    """The folder holds something else than a registry."""
 
 
 class ReadOnlyError(StorageError, PermissionError):

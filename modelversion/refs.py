@@ -22,7 +22,7 @@ _FORMS = "churn, churn:3, churn:latest or churn@champion"
 
 @attrs.frozen
 class Ref:
-    """A parsed reference: a model, and a number or the name of a stage or alias (or neither)."""
+    """A parsed reference: a model, and a number or an alias (or neither)."""
 
     model: str
     selector: int | str | None = None
@@ -104,4 +104,4 @@ def _selector(text: str, *, at: bool) -> int | str:
         return int(number[1])
     if text.lower() == LATEST:
         return LATEST
-    return check_name(text, "alias or stage")
+    return check_name(text, "alias")

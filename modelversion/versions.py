@@ -268,7 +268,7 @@ def resolve(line: Line, selector: int | str | None) -> Pointer:
     number = _number(line, selector, facts.state, decided)
     if number in decided.deleted:
         raise VersionNotFoundError(
-            f"{line.ref(number)} was deleted; its tombstone is in history, its bytes are gone"
+            f"{line.ref(number)} was deleted; its bytes are gone and its number is not used again"
         )
     if number not in facts.state.committed:
         raise VersionNotFoundError(_no_version(line, number, facts.state))
