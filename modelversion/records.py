@@ -39,8 +39,8 @@ def _shown(self: Any) -> str:
     return f"{type(self).__qualname__}({', '.join(shown)})"
 
 
-def _plain(kind: type | tuple[type, ...], default: Any = attrs.NOTHING) -> Any:
-    return attrs.field(default=default, metadata={"plain": kind})
+def _plain(kind: Any, default: Any = attrs.NOTHING, converter: Any = None) -> Any:
+    return attrs.field(default=default, converter=converter, metadata={"plain": kind})
 
 
 def _one(record: type, default: Any = attrs.NOTHING) -> Any:
@@ -72,7 +72,7 @@ _OPTIONAL_LIST = (list, tuple, type(None))
 
 def to_json(record: Any) -> Json:
     """Give the record as plain JSON; fields that are None or empty are left out."""
-    result: Json = dict(record.extra)
+    result = dict(record.extra)
     for name, kind, nested in _fields(type(record)):
         value = getattr(record, name)
         if value is None or (value in ((), {}) and nested is not object):
@@ -127,8 +127,8 @@ def from_json(cls: Callable[..., R], value: Any, path: str) -> R:
 
 
 def _lacking(cls: Any, known: Json) -> Any:
-    required = (f.name for f in cls.__attrs_attrs__ if f.default is attrs.NOTHING)
-    return next(name for name in required if name not in known)
+    fields = (field for field in cls.__attrs_attrs__ if field.default is attrs.NOTHING)
+    return next(field.name for field in fields if field.name not in known)
 
 
 def _read_one(record: Any, value: Any, path: str) -> Any:
@@ -280,7 +280,7 @@ class DataRecord:
 
     name: str = _plain(str)
     type: str = _plain(str)
-    shape: tuple[int, ...] | None = _plain(_OPTIONAL_LIST, None)
+    shape: tuple[int, ...] | None = _plain(_OPTIONAL_LIST, None, attrs.converters.optional(tuple))
     dtype: str | None = _plain(_OPTIONAL_TEXT, None)
     columns: Json = _object()
     digest: str | None = _plain(_OPTIONAL_TEXT, None)

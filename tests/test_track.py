@@ -148,7 +148,7 @@ def test_frames_and_arrays_are_recorded_by_shape(registry, value, shape, kind):
     version = saved(train, value, n=1)
 
     assert dict(version.params) == {"n": 1}
-    assert tuple(version.data["df"].shape) == shape
+    assert version.data["df"].shape == shape
     assert version.data["df"].type == kind
     assert sum(file.size for file in version.files) < 10_000
 

@@ -82,10 +82,10 @@ def test_data_is_recorded_by_its_shape(seen):
     """Frames have columns, arrays a dtype; none of it is copied."""
     train, w = seen.data["train"], seen.data["w"]
 
-    assert (train.type, tuple(train.shape)) == ("pandas.DataFrame", (1, 2))
+    assert (train.type, train.shape) == ("pandas.DataFrame", (1, 2))
     assert list(train.columns) == ["x", "y"]
     assert train.columns["x"] == "float64"
-    assert (w.type, tuple(w.shape), w.dtype) == ("numpy.ndarray", (3, 2), "float64")
+    assert (w.type, w.shape, w.dtype) == ("numpy.ndarray", (3, 2), "float64")
     assert not any(file.path.startswith("data") for file in seen.files)
 
 
