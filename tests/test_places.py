@@ -539,18 +539,6 @@ def test_a_save_never_survives_an_fsync_that_fails(value, monkeypatch, tmp_path)
     assert unknown
 
 
-def test_an_early_fsync_that_fails_fails_the_save(monkeypatch, tmp_path):
-    """A large file is synced along the way; only the first fsync tells what it failed at."""
-    registry = mv.Registry(tmp_path / "registry")
-    registry.save("churn", "one")
-    FailingSync(monkeypatch, 1)
-
-    with pytest.raises(SaveError, match="Input/output error"):
-        registry.save("churn", {"w": np.zeros(2**26, dtype="uint8")})
-
-    assert len(registry["churn"]) == 1
-
-
 DECISIONS = {
     "alias": (
         lambda registry: registry["churn"].set_alias("champion", "latest"),

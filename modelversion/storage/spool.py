@@ -1,12 +1,13 @@
 """Bytes on their way in: frozen, hashed while they are written, kept until the commit.
 
-What is added is copied once, piece by piece, and each piece is hashed and written from the
-copy: a thread that goes on changing an array cannot make a file that its digest does not fit.
+A digest is that of the bytes that were written: of a large buffer, what was read back from its
+file. A thread that goes on changing an array cannot make a file that its digest does not fit.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -19,12 +20,10 @@ from modelversion.storage import Blob
 from modelversion.storage._local import mapped, sync
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from queue import SimpleQueue
 
 PIECE = 2 * 2**20
-_ROOMS = 4
 IN_MEMORY = 4 * 2**20
-_SYNC_EVERY = 16 * 2**20
 
 
 class Spool:
@@ -106,41 +105,44 @@ class Spool:
 def _spool_view(item: tuple[str, memoryview], target: Path | None) -> Blob:
     assert target is not None
     path, view = item
-    hasher = hashlib.sha256()
     with mapped("write", str(target)):
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
         try:
-            _pump(descriptor, hasher, view)
-            sync(descriptor)
+            digest = _write_and_hash(descriptor, view, target)
         finally:
             os.close(descriptor)
-    return Blob(path, view.nbytes, hasher.hexdigest(), target)
+    return Blob(path, view.nbytes, digest, target)
 
 
-def _pump(descriptor: int, hasher: Any, view: memoryview) -> None:
-    """Write and hash piece by piece, and sync along the way while the hasher is busy.
+def _write_and_hash(descriptor: int, view: memoryview, target: Path) -> str:
+    """Write and sync in one thread, and hash what stands in the file right behind it.
 
-    Rooms are refilled in turn, so that the hasher has pieces to go on with while a write waits
-    for the disk. One thread hashes, since pieces have an order, and one syncs.
+    The pages that are read back are those that the sync brings to the disk.
     """
     from concurrent.futures import ThreadPoolExecutor
+    from queue import SimpleQueue
 
-    rooms = [memoryview(bytearray(min(PIECE, view.nbytes))) for _ in range(_ROOMS)]
-    hashed: list[Future[None]] = []
-    synced: list[Future[None]] = []
-    with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(1) as syncing:
-        for i, start in enumerate(range(0, view.nbytes, PIECE)):
-            if i >= _ROOMS:
-                hashed[i - _ROOMS].result()
-            piece = rooms[i % _ROOMS][: min(PIECE, view.nbytes - start)]
-            piece[:] = view[start : start + PIECE]
-            hashed.append(hashing.submit(hasher.update, piece))
+    written: SimpleQueue[int] = SimpleQueue()
+    with ThreadPoolExecutor(1) as writing, target.open("rb", buffering=0) as file:
+        durable = writing.submit(_write_pieces, descriptor, view, written)
+        hasher, room = hashlib.sha256(), memoryview(bytearray(min(PIECE, view.nbytes)))
+        while size := written.get():
+            if file.readinto(room[:size]) != size:
+                raise OSError(errno.EIO, "the file is shorter than what was written to it")
+            hasher.update(room[:size])
+        durable.result()
+    return hasher.hexdigest()
+
+
+def _write_pieces(descriptor: int, view: memoryview, written: SimpleQueue[int]) -> None:
+    try:
+        for start in range(0, view.nbytes, PIECE):
+            piece = view[start : start + PIECE]
             _write_all(descriptor, piece)
-            if (start + PIECE) % _SYNC_EVERY == 0 and all(early.done() for early in synced):
-                synced.append(syncing.submit(sync, descriptor))
-        # A later fsync does not tell what an earlier one failed at.
-        for done in (*hashed, *synced):
-            done.result()
+            written.put(piece.nbytes)
+    finally:
+        written.put(0)
+    sync(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:
