@@ -98,6 +98,7 @@ class Directory:
     """A version directory that stands by itself: copied out, or spooled when a save failed.
 
     Its files are checked against its own `version.json`; no journal vouches for that.
+    What was recorded is in `record`: `record.params`, `record.metrics`, `record.files`.
     """
 
     path: Path

@@ -193,6 +193,11 @@ class PruneReport:
     bytes: int
     dry_run: bool
 
+    def __str__(self) -> str:
+        verb = "would delete" if self.dry_run else "deleted"
+        which = ", ".join(map(str, self.deleted)) or "nothing"
+        return f"{verb} {which} ({self.bytes:,} bytes); {len(self.kept)} kept"
+
 
 def prune(
     history: History, *, keep: int, best: Iterable[int], dry_run: bool, reason: str
@@ -225,6 +230,11 @@ class GcReport:
     abandoned: tuple[str, ...]
     removed: tuple[str, ...]
     dry_run: bool
+
+    def __str__(self) -> str:
+        verb = "would remove" if self.dry_run else "removed"
+        head = f"{verb} {len(self.removed)} files, {len(self.abandoned)} abandoned numbers"
+        return "\n".join([head, *self.abandoned, *self.removed])
 
 
 def gc(home: Home, lines: Sequence[Line], *, older_than: timedelta, dry_run: bool) -> GcReport:
@@ -380,6 +390,11 @@ class Usage:
     def versions(self) -> int:
         """Number of versions."""
         return sum(model.versions for model in self.models.values())
+
+    def __str__(self) -> str:
+        total = f"{self.versions} versions, {self.bytes:,} bytes"
+        lines = (f"{n}: {m.versions} versions, {m.bytes:,} bytes" for n, m in self.models.items())
+        return "\n".join([*lines, f"in all: {total}"])
 
 
 def usage(histories: Iterable[History]) -> Usage:

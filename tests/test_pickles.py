@@ -452,6 +452,20 @@ def test_what_is_not_allowed_is_named_and_nothing_runs(evil, allow):
     assert not mark.exists()
 
 
+def test_many_names_are_allowed_from_the_error(registry):
+    """Where there are too many to write out, the line to write takes them from the error."""
+    version = registry.save("churn", [getattr(os, name) for name in MANY])
+
+    with pytest.raises(UntrustedPickleError, match=r"allow_pickle=list\(e\.globals\)") as caught:
+        version.load(allow_pickle=False)
+
+    assert len(caught.value.globals) >= len(MANY)
+    assert len(version.load(allow_pickle=list(caught.value.globals))) == len(MANY)
+
+
+MANY = ["chdir", "getcwd", "link", "listdir", "mkdir", "rename", "rmdir", "stat", "unlink"]
+
+
 @pytest.mark.parametrize("allow", [None, True, OWN, tuple(OWN), set(OWN), OWN[0]])
 def test_what_is_allowed_is_run(evil, allow):
     """True, or a list with every exact name, loads; so does the default of a local folder."""

@@ -28,10 +28,9 @@ VERSION = {
     ("created_at",): "2026-11-01T12:30:00.250000Z",
     ("actor",): "ana@team",
     ("description",): "it's 100% of a_b\nand more",
-    ("stage",): ("staging", "production"),
-    ("alias",): (),
-    ("status",): "complete",
+    ("alias",): ("staging", "production"),
     ("withdrawn",): False,
+    ("params", "none"): (),
     ("type",): None,
     ("metrics", "auc"): 0.9,
     ("metrics", "nan"): math.nan,
@@ -226,7 +225,7 @@ def test_parentheses_change_the_precedence(text, expected):
 # --- Missing values and types
 
 
-@pytest.mark.parametrize("field", ["metrics.absent", "type", "alias"])
+@pytest.mark.parametrize("field", ["metrics.absent", "type", "params.none"])
 @pytest.mark.parametrize(
     "test",
     ["= 1", "= 'x'", "< 1", "<= 1", "> 1", ">= 1", "in (1, 2)", "like '%'", "between 0 and 9"],
@@ -240,14 +239,14 @@ def test_comparison_without_a_value_is_false_and_its_negation_true(field, test):
 
 @pytest.mark.parametrize(
     "text",
-    ["stage != 'production'", "stage not in ('production')", "stage not like 'p%'"],
+    ["alias != 'production'", "alias not in ('production')", "alias not like 'p%'"],
 )
 def test_negated_comparison_includes_what_has_no_value(text):
-    """A version without a stage is one whose stage is not production."""
+    """A version without an alias is one whose alias is not production."""
     assert holds(text, {})
-    assert holds(text, {("stage",): None})
-    assert holds(text, {("stage",): ()})
-    assert not holds(f"{text} and stage is not null", {})
+    assert holds(text, {("alias",): None})
+    assert holds(text, {("alias",): ()})
+    assert not holds(f"{text} and alias is not null", {})
 
 
 @pytest.mark.parametrize(
@@ -255,7 +254,7 @@ def test_negated_comparison_includes_what_has_no_value(text):
     [
         ("metrics.absent", True),
         ("type", True),
-        ("alias", True),
+        ("params.none", True),
         ("metrics.nan", False),
         ("withdrawn", False),
         ("params.nested", False),
@@ -300,10 +299,10 @@ def test_types_do_not_mix_and_nan_equals_nothing(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("stage = 'production'", True),
-        ("stage != 'production'", False),
-        ("stage != 'development'", True),
-        ("stage like 'sta%'", True),
+        ("alias = 'production'", True),
+        ("alias != 'production'", False),
+        ("alias != 'development'", True),
+        ("alias like 'sta%'", True),
         ("params.layers = 32", True),
         ("params.layers > 64", False),
         ("params.layers between 40 and 50", False),
@@ -312,7 +311,7 @@ def test_types_do_not_mix_and_nan_equals_nothing(text):
     ],
 )
 def test_field_of_several_values_compares_as_any_of_them(text, expected):
-    """A tuple of stages or a list among the params is true when one of its items is."""
+    """A tuple of aliases or a list among the params is true when one of its items is."""
     assert holds(text) is expected
 
 
@@ -472,7 +471,7 @@ def test_where_is_a_value():
     ("text", "message", "at"),
     [
         ("metricz.auc > 1", "no field 'metricz'; did you mean 'metrics'?", "metricz.auc > 1"),
-        ("number = 1 or Stage = 'a'", "did you mean 'stage'?", "Stage = 'a'"),
+        ("number = 1 or Alias = 'a'", "did you mean 'alias'?", "Alias = 'a'"),
         ("qqq > 1", "fields: actor, alias, created_at, data.*, description, metrics.*", "qqq > 1"),
         ("metrics > 1", "metrics wants a name after a dot", "metrics > 1"),
         ("number.x > 1", "number has no fields of its own", "number.x > 1"),
@@ -861,10 +860,10 @@ def test_types_sort_one_after_the_other():
 
 
 def test_several_values_sort_by_the_smallest():
-    """A version in two stages stands where the first of them stands."""
+    """A version with two aliases stands where the first of them stands."""
     rows = [("staging", "production"), "development", ("staging",)]
 
-    assert ordered(rows, "stage", ("stage",)) == [rows[1], rows[0], rows[2]]
+    assert ordered(rows, "alias", ("alias",)) == [rows[1], rows[0], rows[2]]
 
 
 def test_created_at_sorts_in_time():

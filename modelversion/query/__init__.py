@@ -17,8 +17,8 @@ not. Literals are numbers, `'text'` or `"text"` (a doubled quote stands for one)
 and `null`. A name that is no identifier goes in backquotes.
 
 There is no third truth value. A comparison with a field that has no value is false, and every
-negation is the plain opposite of what it negates: `stage != 'production'` and
-`not stage = 'production'` both hold for a version without a stage, and
+negation is the plain opposite of what it negates: `alias != 'champion'` and
+`not alias = 'champion'` both hold for a version without an alias, and
 `not (metrics.auc > 0.9)` holds for one without that metric. Add `and metrics.auc is not null`
 to leave those out.
 

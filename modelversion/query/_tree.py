@@ -7,10 +7,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
-_PLAIN: Final = (
-    *("number", "created_at", "actor", "description", "type"),
-    *("stage", "alias", "status", "withdrawn"),
-)
+_PLAIN: Final = ("number", "created_at", "actor", "description", "type", "alias", "withdrawn")
 _NAMESPACES: Final = ("data", "metrics", "params", "tags")
 
 FIELDS: Final[Mapping[str, bool]] = MappingProxyType(
