@@ -10,7 +10,8 @@ from typing import Any
 from modelversion._json import decode, double, undouble
 from modelversion.journal import Head
 from modelversion.metrics import direction
-from modelversion.records import Json, NoteAdded, TagsChanged, VersionCommitted, to_json
+from modelversion.records import NoteAdded, TagsChanged, VersionCommitted
+from modelversion.schema import Json, to_json
 from modelversion.state import Decisions, Pointer
 from modelversion.versions import Line, fetch, live_numbers
 

@@ -16,9 +16,8 @@ from modelversion.records import (
     ModelCreated,
     RegistryRecord,
     check_format,
-    from_json,
-    stored,
 )
+from modelversion.schema import from_json, stored
 from modelversion.state import MODELS, Fold, Models
 from modelversion.storage import KeyAbsent, KeyTaken, Store, nonce
 

@@ -27,7 +27,8 @@ from modelversion.errors import (
     ModelVersionError,
     RecordError,
 )
-from modelversion.records import Actor, Entry, Json, event_json, from_json, stored
+from modelversion.records import Actor, Entry, event_json
+from modelversion.schema import Json, from_json, stored
 from modelversion.state import Fold
 from modelversion.storage import KeyTaken, Store, nonce
 

@@ -20,7 +20,8 @@ from modelversion.errors import (
 )
 from modelversion.home import Home
 from modelversion.layout import VERSION
-from modelversion.records import Origin, stored
+from modelversion.records import Origin
+from modelversion.schema import stored
 from modelversion.snapshot import NOTHING, Notes, Snapshot, take
 from modelversion.state import Pointer
 from modelversion.storage.spool import Spool

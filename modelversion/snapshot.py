@@ -24,13 +24,12 @@ from modelversion.records import (
     CodeRecord,
     DataRecord,
     FileRecord,
-    Json,
     MetricRecord,
     ObjectRecord,
     Origin,
     VersionRecord,
-    to_json,
 )
+from modelversion.schema import Json, to_json
 from modelversion.serializers import for_object
 from modelversion.storage import Blob
 from modelversion.storage.spool import Spool

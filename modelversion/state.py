@@ -18,7 +18,6 @@ from modelversion.records import (
     AliasDeleted,
     AliasSet,
     Entry,
-    Json,
     ModelCreated,
     NoteAdded,
     TagsChanged,
@@ -28,8 +27,8 @@ from modelversion.records import (
     VersionRepeated,
     VersionRestored,
     VersionWithdrawn,
-    from_json,
 )
+from modelversion.schema import Json, from_json
 
 S = TypeVar("S")
 MAX_RUNS = 256

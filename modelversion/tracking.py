@@ -26,8 +26,9 @@ from modelversion.errors import (
 )
 from modelversion.fingerprint import describe, is_data
 from modelversion.metrics import check_metrics
-from modelversion.records import DataRecord, Json, MetricRecord
+from modelversion.records import DataRecord, MetricRecord
 from modelversion.refs import check_name
+from modelversion.schema import Json
 from modelversion.snapshot import NOTHING, Notes
 from modelversion.source import function_source
 

@@ -27,9 +27,8 @@ from modelversion.records import (
     VersionDeleted,
     VersionRestored,
     VersionWithdrawn,
-    from_json,
-    to_json,
 )
+from modelversion.schema import from_json, to_json
 from modelversion.snapshot import check_text
 from modelversion.state import Decisions, Facts, Pointer
 from modelversion.storage import Item, Store

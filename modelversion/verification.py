@@ -10,13 +10,8 @@ from modelversion import _json, layout
 from modelversion.errors import IntegrityError, ModelVersionError
 from modelversion.files import VersionFiles
 from modelversion.home import Home
-from modelversion.records import (
-    Claim,
-    Json,
-    VersionCommitted,
-    VersionRecord,
-    from_json,
-)
+from modelversion.records import Claim, VersionCommitted, VersionRecord
+from modelversion.schema import Json, from_json
 from modelversion.state import Decisions, Facts, Pointer, pointer
 from modelversion.storage import Store
 from modelversion.versions import Line, fetch

@@ -30,10 +30,9 @@ from modelversion.records import (
     VersionRecord,
     VersionRepeated,
     check_format,
-    from_json,
-    stored,
 )
 from modelversion.refs import LATEST
+from modelversion.schema import from_json, stored
 from modelversion.snapshot import Snapshot
 from modelversion.state import DECISIONS, FACTS, Decisions, Facts, Pointer, pointer
 from modelversion.storage import Blob, KeyAbsent, KeyTaken, nonce

@@ -17,9 +17,8 @@ from modelversion.records import (
     Entry,
     RegistryRecord,
     VersionRecord,
-    from_json,
-    to_json,
 )
+from modelversion.schema import from_json, to_json
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "format-1"

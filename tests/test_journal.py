@@ -31,8 +31,8 @@ from modelversion.records import (
     TagsChanged,
     VersionCommitted,
     VersionRepeated,
-    to_json,
 )
+from modelversion.schema import to_json
 from modelversion.state import DECISIONS, FACTS
 from modelversion.storage import open_store
 from modelversion.versions import Line

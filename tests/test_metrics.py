@@ -13,7 +13,8 @@ import modelversion as mv
 from modelversion._json import decode
 from modelversion.errors import InvalidInputError, InvalidNameError, InvalidValueError
 from modelversion.metrics import MAX_KEY, check_key, check_metrics, direction
-from modelversion.records import MetricRecord, from_json, stored, to_json
+from modelversion.records import MetricRecord
+from modelversion.schema import from_json, stored, to_json
 
 
 def kept(value):

@@ -18,10 +18,8 @@ from modelversion.records import (
     VersionRecord,
     check_format,
     event_json,
-    from_json,
-    stored,
-    to_json,
 )
+from modelversion.schema import from_json, stored, to_json
 
 CLASSES = sorted(
     (c for c in vars(records).values() if attrs.has(c) and c.__module__ == records.__name__),

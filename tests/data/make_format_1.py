@@ -22,7 +22,8 @@ import attrs
 import modelversion as mv
 from modelversion import home, journal, snapshot, versions
 from modelversion._json import dumps
-from modelversion.records import EnvironmentRecord, to_json
+from modelversion.records import EnvironmentRecord
+from modelversion.schema import to_json
 
 HERE = Path(__file__).parent
 TARGET = HERE / "format-1"

@@ -27,7 +27,8 @@ import attrs
 from modelversion import layout
 from modelversion.errors import IntegrityError, JournalError, ModelVersionError
 from modelversion.journal import Journal
-from modelversion.records import Entry, from_json
+from modelversion.records import Entry
+from modelversion.schema import from_json
 from modelversion.state import DECISIONS as DECISIONS_FOLD
 from modelversion.state import FACTS as FACTS_FOLD
 
