@@ -22,6 +22,7 @@ VERSION = "version.json"
 OBJECT = "object"
 ARTIFACTS = "artifacts"
 SOURCE = "source"
+SERIES = "series.jsonl"
 TEMPORARY = ".tmp-"
 MERGE = 32
 LEVELS = (MERGE, MERGE**2, MERGE**3)

@@ -178,6 +178,7 @@ class VersionRecord:
     parents: tuple[str, ...] = texts()
     tags: Json = json_object()
     duration_seconds: float | None = plain(OPTIONAL_NUMBER, None)
+    failed: str | None = plain(OPTIONAL_TEXT, None)
     files: tuple[FileRecord, ...] = many(FileRecord)
     extra: Json = attrs.field(factory=dict)
 

@@ -22,8 +22,9 @@ from modelversion.home import Home
 from modelversion.layout import VERSION
 from modelversion.records import Origin
 from modelversion.schema import stored
-from modelversion.snapshot import NOTHING, Notes, Snapshot, take
+from modelversion.snapshot import NOTHING, FrozenObject, Notes, Snapshot, take
 from modelversion.state import Pointer
+from modelversion.storage import Blob
 from modelversion.storage.spool import Spool
 from modelversion.versions import Line, commit
 
@@ -45,11 +46,18 @@ class Frozen:
     artifacts: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
     verify: str | None = attrs.field(default=None, kw_only=True)
     new: bool = attrs.field(default=False, kw_only=True)
+    frozen: tuple[Blob, ...] = attrs.field(default=(), kw_only=True)
 
     @property
     def given(self) -> Any:
-        """The object, None if there is none."""
-        return None if self.value is NOTHING else self.value
+        """The live object, None if there is none."""
+        value = self.value.value if isinstance(self.value, FrozenObject) else self.value
+        return None if value is NOTHING else value
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """What becomes files, as `take` wants it."""
+        return {"value": self.value, "artifacts": self.artifacts, "frozen": self.frozen}
 
 
 def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
@@ -70,7 +78,7 @@ def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
         raise InvalidValueError(f"verify must be 'load' or None, found {draft.verify!r}")
     with Spool(home.store.spool) as spool:
         try:
-            snapshot = take(spool, draft.notes, value=draft.value, artifacts=draft.artifacts)
+            snapshot = take(spool, draft.notes, **draft.files)
         except OSError as e:
             raise _unspooled(home, draft, e) from e
         if draft.verify == "load":
@@ -91,7 +99,7 @@ def _unspooled(home: Home, draft: Frozen, e: OSError) -> SaveError:
 
     with Spool(lambda: Path(tempfile.mkdtemp(prefix="modelversion-spool-"))) as spool:
         try:
-            snapshot = take(spool, draft.notes, value=draft.value, artifacts=draft.artifacts)
+            snapshot = take(spool, draft.notes, **draft.files)
         except OSError:
             return _uncommitted(home, draft, None, e)
         return _uncommitted(home, draft, snapshot, e)

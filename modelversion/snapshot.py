@@ -5,8 +5,7 @@ Everything is checked before the first byte is spooled; nothing here knows of st
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import attrs
 
 from modelversion import layout
 from modelversion._json import digest, dumps, encode
+from modelversion.artifacts import File, artifact_files
 from modelversion.environment import environment
-from modelversion.errors import InvalidPathError, InvalidValueError
+from modelversion.errors import InvalidValueError
 from modelversion.fingerprint import describe
 from modelversion.metrics import check_key, check_metrics, direction
 from modelversion.records import (
@@ -53,6 +53,8 @@ class Notes:
     entry: str | None = None
     source: str | None = None
     duration_seconds: float | None = None
+    series: tuple[Json, ...] = ()
+    failed: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +87,7 @@ class Snapshot:
             parents=notes.parents,
             tags=notes.tags,
             duration_seconds=notes.duration_seconds,
+            failed=notes.failed,
             files=tuple(FileRecord(path=b.path, size=b.size, sha256=b.sha256) for b in self.blobs),
         )
 
@@ -196,76 +199,96 @@ def _mapping(value: Any, what: str) -> Mapping[str, Any]:
 # ---- freezing
 
 
+@attrs.frozen
+class FrozenObject:
+    """An object whose bytes were taken; what happens to `value` later changes them no more."""
+
+    value: Any
+    record: ObjectRecord
+    blobs: tuple[Blob, ...]
+
+
+def freeze(spool: Spool, value: Any) -> FrozenObject:
+    """Take the bytes of an object.
+
+    Raises:
+        UnpicklableError: A part of it cannot be pickled; its path is named.
+    """
+    before = len(spool.blobs)
+    record = for_object(value).dump(value, spool)
+    return FrozenObject(value, record, tuple(spool.blobs[before:]))
+
+
+def freeze_artifacts(spool: Spool, artifacts: Mapping[str, Any]) -> tuple[Blob, ...]:
+    """Take the bytes of artifacts: path in the version -> content, as `artifact_files` says.
+
+    Raises:
+        InvalidPathError: A path is not allowed, or its file is not there.
+        InvalidValueError: A content is nothing that can be kept.
+    """
+    files = list(artifact_files(_mapping(artifacts, "artifacts")))
+    layout.check_distinct(path for path, _ in files)
+    return _spooled(spool, files)
+
+
+def _spooled(spool: Spool, files: Iterable[File]) -> tuple[Blob, ...]:
+    before = len(spool.blobs)
+    for path, content in files:
+        if isinstance(content, Path):
+            spool.add_file(path, content)
+        else:
+            spool.add(path, content)
+    return tuple(spool.blobs[before:])
+
+
 def take(
-    spool: Spool, notes: Notes, *, value: Any = NOTHING, artifacts: Mapping[str, Any] | None = None
+    spool: Spool,
+    notes: Notes,
+    *,
+    value: Any = NOTHING,
+    artifacts: Mapping[str, Any] | None = None,
+    frozen: Iterable[Blob] = (),
 ) -> Snapshot:
     """Freeze an object and its artifacts into a spool.
 
     Args:
         spool: Where the files go.
         notes: What is recorded beside the object.
-        value: The object; `NOTHING` makes a version without one.
-        artifacts: Path in the version -> bytes, text, or an `os.PathLike` of a file or folder.
+        value: The object, or one that was frozen before; `NOTHING` makes a version without one.
+        artifacts: Path in the version -> content, as `artifact_files` says.
+        frozen: Artifacts that were frozen before.
 
     Raises:
         UnpicklableError: A part of the object cannot be pickled; its path is named.
         InvalidPathError: An artifact's path is not allowed, or its file is not there.
     """
-    files = list(_artifact_files(artifacts or {}))
-    layout.check_distinct(path for path, _ in files)
-    record = None if value is NOTHING else for_object(value).dump(value, spool)
-    of_object = len(spool.blobs)
-    for path, content in files:
-        if isinstance(content, Path):
-            spool.add_file(path, content)
-        else:
-            spool.add(path, content)
-    code = _add_source(notes, spool)
-    object_digest = digest(dumps([[b.path, b.sha256] for b in spool.blobs[:of_object]]))
+    given, before = _mapping(artifacts, "artifacts"), tuple(frozen)
+    files = list(artifact_files(given)) if given else []
+    layout.check_distinct([*(blob.path for blob in before), *(path for path, _ in files)])
+    taken = value if isinstance(value, FrozenObject) else None
+    if taken is None and value is not NOTHING:
+        taken = FrozenObject(value, for_object(value).dump(value, spool), tuple(spool.blobs))
+    of_object = () if taken is None else taken.blobs
+    rest = _spooled(spool, files)
+    code, noted = _add_notes(notes, spool)
+    blobs = (*of_object, *before, *rest, *noted)
     return Snapshot(
-        object=record,
+        object=None if taken is None else taken.record,
         notes=notes,
-        blobs=tuple(spool.blobs),
+        blobs=blobs,
         code=code,
-        content=_content(notes, spool.blobs),
-        object_digest=object_digest if record is not None else "",
+        content=_content(notes, blobs),
+        object_digest=digest(dumps([[b.path, b.sha256] for b in of_object])) if taken else "",
     )
 
 
-def _artifact_files(artifacts: Mapping[str, Any]) -> Iterator[tuple[str, bytes | Path]]:
-    for path, content in _mapping(artifacts, "artifacts").items():
-        key = layout.artifact_path(path)
-        if isinstance(content, bytes):
-            yield key, content
-        elif isinstance(content, str):
-            encode(content, f"artifacts[{path!r}]")
-            yield key, content.encode()
-        elif isinstance(content, os.PathLike):
-            yield from _files_at(Path(content), path, key)
-        else:
-            raise InvalidValueError(
-                f"artifacts[{path!r}] must be bytes, text or a pathlib.Path, found "
-                f"{type(content).__name__}"
-            )
-
-
-def _files_at(source: Path, path: str, key: str) -> Iterator[tuple[str, Path]]:
-    if source.is_file():
-        yield key, source
-        return
-    if not source.is_dir():
-        raise InvalidPathError(f"artifacts[{path!r}]: there is no file or folder {str(source)!r}")
-    found = sorted(source.rglob("*"))
-    for file in found:
-        if file.is_symlink() or not (file.is_file() or file.is_dir()):
-            raise InvalidPathError(
-                f"artifacts[{path!r}]: {str(file)!r} is a link or no regular file; give what it "
-                "points to as an artifact of its own"
-            )
-        if file.is_file():
-            yield layout.artifact_path(f"{path}/{file.relative_to(source).as_posix()}"), file
-    if not any(file.is_file() for file in found):
-        raise InvalidPathError(f"artifacts[{path!r}]: the folder {str(source)!r} holds no file")
+def _add_notes(notes: Notes, spool: Spool) -> tuple[CodeRecord | None, tuple[Blob, ...]]:
+    """Add the files that hold what is too long for `version.json`: series and source."""
+    before = len(spool.blobs)
+    if notes.series:
+        spool.add(layout.SERIES, b"".join(dumps(line) + b"\n" for line in notes.series))
+    code = _add_source(notes, spool)
+    return code, tuple(spool.blobs[before:])
 
 
 def _add_source(notes: Notes, spool: Spool) -> CodeRecord | None:
@@ -277,10 +300,10 @@ def _add_source(notes: Notes, spool: Spool) -> CodeRecord | None:
     return CodeRecord(entry=notes.entry, path=blob.path, sha256=blob.sha256)
 
 
-def _content(notes: Notes, blobs: list[Blob]) -> str:
+def _content(notes: Notes, blobs: Iterable[Blob]) -> str:
     """Digest what makes two saves the same content; who, when and how long are left out."""
     given = (notes.params, {n: to_json(m) for n, m in notes.metrics.items()}, notes.tags)
     data = [to_json(item) for item in notes.data]
     files = sorted([blob.path, blob.sha256] for blob in blobs)
-    rest = [notes.description, list(notes.parents), notes.entry]
+    rest = [notes.description, list(notes.parents), notes.entry, notes.failed]
     return digest(dumps([*given, data, files, rest]))

@@ -34,6 +34,7 @@ RANKS = {
     "metrics": 4,
     "state": 4,
     "storage": 4,
+    "artifacts": 4,
     "files": 5,
     "journal": 5,
     "serializers": 5,

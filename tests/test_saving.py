@@ -310,7 +310,7 @@ def test_what_is_no_file_is_refused(registry, tmp_path):
 @pytest.mark.parametrize("content", [None, 5, ["a"], {"a": 1}, bytearray(b"a"), object()])
 def test_an_artifact_is_bytes_text_or_a_path(registry, content):
     """Anything else is refused by its type, and nothing is written."""
-    with pytest.raises(InvalidValueError, match=r"artifacts\['a'\] must be bytes, text or a"):
+    with pytest.raises(InvalidValueError, match=r"artifacts\['a'\] must be bytes, text, a"):
         registry.save("churn", 1.5, artifacts={"a": content})
     assert not Path(registry.url).exists()
 
