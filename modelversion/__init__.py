@@ -17,12 +17,26 @@ if TYPE_CHECKING:
     from modelversion import errors
     from modelversion.default import load, track
     from modelversion.errors import ModelVersionError, SaveError
+    from modelversion.handle import RunHandle
     from modelversion.loading import Directory, open_directory
-    from modelversion.metrics import Metric, metric
+    from modelversion.metrics import Metric, Metrics, metric
     from modelversion.model import Model
     from modelversion.registry import Registry
+    from modelversion.run import Run
     from modelversion.table import Versions
-    from modelversion.tracking import Call, call, last_version, log_metrics
+    from modelversion.tracking import (
+        Call,
+        call,
+        disabled,
+        last_version,
+        log_artifact,
+        log_data,
+        log_metric,
+        log_metrics,
+        log_model,
+        log_param,
+        log_params,
+    )
     from modelversion.version import Version
 
 __version__ = "0.1.0.dev0"
@@ -31,16 +45,26 @@ _HOMES = {
     "Call": "tracking",
     "Directory": "loading",
     "Metric": "metrics",
+    "Metrics": "metrics",
     "Model": "model",
     "ModelVersionError": "errors",
     "Registry": "registry",
+    "Run": "run",
+    "RunHandle": "handle",
     "SaveError": "errors",
     "Version": "version",
     "Versions": "table",
     "call": "tracking",
+    "disabled": "tracking",
     "last_version": "tracking",
     "load": "default",
+    "log_artifact": "tracking",
+    "log_data": "tracking",
+    "log_metric": "tracking",
     "log_metrics": "tracking",
+    "log_model": "tracking",
+    "log_param": "tracking",
+    "log_params": "tracking",
     "metric": "metrics",
     "open_directory": "loading",
     "track": "default",
@@ -50,17 +74,27 @@ __all__ = [
     "Call",
     "Directory",
     "Metric",
+    "Metrics",
     "Model",
     "ModelVersionError",
     "Registry",
+    "Run",
+    "RunHandle",
     "SaveError",
     "Version",
     "Versions",
     "call",
+    "disabled",
     "errors",
     "last_version",
     "load",
+    "log_artifact",
+    "log_data",
+    "log_metric",
     "log_metrics",
+    "log_model",
+    "log_param",
+    "log_params",
     "metric",
     "open_directory",
     "track",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, overload
 
 from modelversion.registry import Registry
+from modelversion.run import Target
 from modelversion.serializers import Allow
-from modelversion.tracking import F, Target, track_as_named
+from modelversion.tracking import F, check_options, track_as_named
 from modelversion.tracking import track as track_into
 
 
@@ -16,29 +17,52 @@ def track(model: F, /) -> F: ...
 
 
 @overload
-def track(model: str, /, *, registry: Registry | None = None) -> Callable[[F], F]: ...
+def track(
+    model: str,
+    /,
+    *,
+    registry: Registry | None = None,
+    ignore: Collection[str] = (),
+    returns: str | Collection[str] = (),
+    on_error: str = "discard",
+) -> Callable[[F], F]: ...
 
 
-def track(model: Any, /, *, registry: Registry | None = None) -> Any:
+def track(
+    model: Any,
+    /,
+    *,
+    registry: Registry | None = None,
+    ignore: Collection[str] = (),
+    returns: str | Collection[str] = (),
+    on_error: str = "discard",
+) -> Any:
     """Commit what a function returns as a version, each time it is called.
 
     Bound arguments become params, frames and arrays are recorded by type, shape and dtypes,
     `modelversion.log_metrics` inside it adds metrics. The function returns what it returns. An
-    exception leaves no version.
+    exception leaves no version. Functions, methods, classmethods, staticmethods, coroutines and
+    generators stay what they are; a generator commits when it has ended.
 
     Args:
         model: The model's name. Bare `@track` takes the function's name, and refuses names that
             say nothing, such as `train`.
         registry: Where to; by default the default registry, found at each call.
+        ignore: Names of arguments that are not recorded.
+        returns: Names the parts of a returned tuple: `model`, `metrics`, `params`, `data`,
+            `artifacts`, and `_` for what is not kept. By default the whole value is the object.
+        on_error: `"keep"` commits what was logged before an exception, marked as failed.
 
     Raises:
         InvalidNameError: The name is no model name, or says nothing.
+        InvalidValueError: An option is not one of those that there are.
         SaveError: At the call, if the commit failed: the result is in `.value`.
     """
     target = _default_target if registry is None else registry._target
-    if callable(model):
-        return track_as_named(model, target=target)
-    return track_into(model, target=target)
+    options = check_options(ignore, returns, on_error)
+    if callable(model) or isinstance(model, (classmethod, staticmethod)):
+        return track_as_named(model, target=target, options=options)
+    return track_into(model, target=target, options=options)
 
 
 def _default_target() -> Target:

@@ -67,6 +67,10 @@ class ArtifactNotFoundError(NotFoundError, FileNotFoundError):
     """The version has no file of that path."""
 
 
+class MetricNotFoundError(NotFoundError):
+    """The version has no metric of that name."""
+
+
 class ObjectNotFoundError(NotFoundError):
     """The version was committed without an object, so there is nothing to load."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from modelversion import layout
+from modelversion import current, layout
 from modelversion.errors import (
     FileMissingError,
     InvalidInputError,
@@ -49,17 +48,8 @@ def warn_withdrawn(line: Line, number: int, why: Withdrawal) -> None:
     warnings.warn(
         f"{line.ref(number)} was withdrawn on {why.time[:10]}: {why.reason}{instead}",
         WithdrawnWarning,
-        stacklevel=_user_level(),
+        stacklevel=current.user_level(),
     )
-
-
-def _user_level() -> int:
-    """Count the frames up to the first that is not ours, where the warning belongs."""
-    own = os.path.dirname(__file__)
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def check_allow(word: Any) -> None:

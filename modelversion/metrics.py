@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from modelversion._json import encode, numpy_scalar
-from modelversion.errors import InvalidNameError, InvalidValueError
+from modelversion._json import decode, encode, loads, numpy_scalar
+from modelversion.errors import InvalidNameError, InvalidValueError, MetricNotFoundError
 from modelversion.records import MetricRecord
 
 MAX_KEY = 200
@@ -33,6 +33,41 @@ class Metric:
     value: int | float
     higher_is_better: bool | None = None
     n: int | None = None
+
+
+class Metrics(Mapping[str, Any]):
+    """The metrics of a version: name -> last value, and the series of those logged by step."""
+
+    def __init__(self, values: Mapping[str, Any], read_series: Callable[[], bytes]) -> None:
+        self._values = values
+        self._read_series = read_series
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            known = ", ".join(self._values) or "none"
+            raise MetricNotFoundError(f"no metric {name!r}; metrics: {known}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(dict(self._values))
+
+    def series(self, name: str) -> list[tuple[int, Any]]:
+        """Give the values of a metric that were logged with a step: (step, value), as logged.
+
+        Raises:
+            MetricNotFoundError: The version has no metric of that name.
+            IntegrityError: The series are not the committed ones.
+        """
+        self[name]
+        lines = [loads(line, "series") for line in self._read_series().splitlines()]
+        return [(decode(x["step"]), decode(x["value"])) for x in lines if x["metric"] == name]
 
 
 def metric(value: Any, *, higher_is_better: bool | None = None, n: int | None = None) -> Metric:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,12 +21,14 @@ from modelversion.home import Home
 from modelversion.loading import check_allow
 from modelversion.model import Model
 from modelversion.refs import check_name, parse
+from modelversion.run import Run, Setting, Target
 from modelversion.saving import Frozen, save
 from modelversion.serializers import Allow
 from modelversion.snapshot import NOTHING, Notes, check_notes
-from modelversion.storage import open_store
+from modelversion.storage import Blob, open_store
+from modelversion.storage.spool import Spool
 from modelversion.table import Versions, select
-from modelversion.tracking import F, Target, track
+from modelversion.tracking import F, check_options, is_disabled, track
 from modelversion.verification import VerifyReport, verify_registry
 from modelversion.version import Version
 from modelversion.versions import Line, resolve
@@ -216,9 +218,63 @@ class Registry:
         pointer = save(self._home, draft, partial(self._line, key))
         return Version(self._history(key), pointer, self._allow)
 
-    def track(self, model: str, /) -> Callable[[F], F]:
+    def track(
+        self,
+        model: str,
+        /,
+        *,
+        ignore: Collection[str] = (),
+        returns: str | Collection[str] = (),
+        on_error: str = "discard",
+    ) -> Callable[[F], F]:
         """Commit what a function returns into this registry; see `modelversion.track`."""
-        return track(model, target=self._target)
+        options = check_options(ignore, returns, on_error)
+        return track(model, target=self._target, options=options)
+
+    def run(
+        self,
+        model: str,
+        /,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        parents: Iterable[str | Version] = (),
+        on_error: str = "discard",
+    ) -> Run:
+        """Record training that is no function of its own: a block, or cells of a notebook.
+
+        `with registry.run("churn") as run:` commits at the end of the block. Without `with`,
+        `run = registry.run("churn").start()` records until `run.commit()` or `run.discard()`.
+
+        Args:
+            model: The model's name.
+            params: As in `save`; `run.log_params` adds to them.
+            tags: As in `save`.
+            description: As in `save`.
+            parents: References or versions that it builds on; what is loaded inside is added.
+            on_error: `"keep"` commits what was logged, marked as failed, when the block raises;
+                `"discard"` commits nothing.
+
+        Raises:
+            InvalidInputError: Something cannot be stored.
+        """
+        check_name(model, "model")
+        options = check_options((), (), on_error)
+        notes = check_notes(
+            tags=tags,
+            description=description,
+            parents=() if not parents else self._parents(parents),
+        )
+        setting = Setting(
+            model=model,
+            keep_failed=options.on_error == "keep",
+            tags=notes.tags,
+            description=description,
+        )
+        run = Run(setting, self._target(), off=is_disabled())
+        run.log_first(params, notes.parents)
+        return run
 
     def _parents(self, parents: Iterable[str | Version]) -> list[str]:
         if isinstance(parents, str):
@@ -226,11 +282,14 @@ class Registry:
         return [p.ref if isinstance(p, Version) else self.get(p).ref for p in parents]
 
     def _target(self) -> Target:
-        return Target(self._prepare, self._commit)
+        return Target(self._prepare, lambda: Spool(self._home.store.spool), self._commit)
 
-    def _commit(self, name: str, notes: Notes, value: Any) -> Version:
+    def _commit(
+        self, name: str, notes: Notes, value: Any, frozen: tuple[Blob, ...] = ()
+    ) -> Version:
         key = check_name(name, "model")
-        pointer = save(self._home, Frozen(name, notes, value), partial(self._line, key))
+        draft = Frozen(name, notes, value, frozen=frozen)
+        pointer = save(self._home, draft, partial(self._line, key))
         return Version(self._history(key), pointer, self._allow)
 
     def _line(self, key: str) -> Line:

@@ -145,7 +145,9 @@ def check_notes(
     return Notes(
         params=check_params(params or {}),
         metrics=check_metrics(metrics or {}),
-        data=tuple(describe(check_key(n, "data"), v) for n, v in _mapping(data, "data").items()),
+        data=tuple(
+            describe(check_key(n, "data"), v) for n, v in check_mapping(data, "data").items()
+        ),
         tags=check_tags(tags or {}),
         description=None if description is None else check_text(description, "description"),
         parents=tuple(parents),
@@ -154,7 +156,7 @@ def check_notes(
 
 def check_params(params: Mapping[str, Any]) -> Json:
     """Give params as tagged JSON of at most 1 MiB."""
-    encoded: Json = encode(dict(_mapping(params, "params")), "params")
+    encoded: Json = encode(dict(check_mapping(params, "params")), "params")
     size = len(dumps(encoded))
     if size > MAX_PARAMS:
         raise InvalidValueError(
@@ -166,7 +168,7 @@ def check_params(params: Mapping[str, Any]) -> Json:
 
 def check_tags(tags: Mapping[str, Any]) -> Json:
     """Give tags as tagged JSON: text of at most 1,000 characters, numbers, bools or None."""
-    return {check_key(n, "tag"): _tag(n, v) for n, v in _mapping(tags, "tags").items()}
+    return {check_key(n, "tag"): _tag(n, v) for n, v in check_mapping(tags, "tags").items()}
 
 
 def _tag(name: str, value: Any) -> Any:
@@ -190,7 +192,12 @@ def check_text(text: Any, what: str) -> str:
     return text
 
 
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+def check_mapping(value: Any, what: str) -> Mapping[str, Any]:
+    """Give what was given by name, an empty dict for None.
+
+    Raises:
+        InvalidValueError: It is no dict.
+    """
     if value is not None and not isinstance(value, Mapping):
         raise InvalidValueError(f"{what} must be a dict, found {type(value).__name__}")
     return value or {}
@@ -226,7 +233,7 @@ def freeze_artifacts(spool: Spool, artifacts: Mapping[str, Any]) -> tuple[Blob, 
         InvalidPathError: A path is not allowed, or its file is not there.
         InvalidValueError: A content is nothing that can be kept.
     """
-    files = list(artifact_files(_mapping(artifacts, "artifacts")))
+    files = list(artifact_files(check_mapping(artifacts, "artifacts")))
     layout.check_distinct(path for path, _ in files)
     return _spooled(spool, files)
 
@@ -262,7 +269,7 @@ def take(
         UnpicklableError: A part of the object cannot be pickled; its path is named.
         InvalidPathError: An artifact's path is not allowed, or its file is not there.
     """
-    given, before = _mapping(artifacts, "artifacts"), tuple(frozen)
+    given, before = check_mapping(artifacts, "artifacts"), tuple(frozen)
     files = list(artifact_files(given)) if given else []
     layout.check_distinct([*(blob.path for blob in before), *(path for path, _ in files)])
     taken = value if isinstance(value, FrozenObject) else None

@@ -1,88 +1,35 @@
-"""Track: a decorator that commits what a training function returns, and what it logged.
-
-A run is what one call records. It is found through a context variable, so that calls in other
-threads and tasks never log into it.
-"""
+"""Track: a decorator that commits what a training function returns, and what it logged."""
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
-import time
-import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+import os
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import attrs
 
-from modelversion._json import dumps, encode
-from modelversion.errors import (
-    InvalidInputError,
-    InvalidNameError,
-    InvalidValueError,
-    NoActiveRunError,
-    NothingRecordedWarning,
-    SaveError,
-)
-from modelversion.fingerprint import describe, is_data
-from modelversion.metrics import check_metrics
-from modelversion.records import DataRecord, MetricRecord
+from modelversion import current
+from modelversion.errors import InvalidNameError, InvalidValueError, NoActiveRunError, SaveError
 from modelversion.refs import check_name
-from modelversion.schema import Json
-from modelversion.snapshot import NOTHING, Notes
+from modelversion.run import Run, Setting, Target
 from modelversion.source import function_source
 
 if TYPE_CHECKING:
     from modelversion.version import Version
 
 F = TypeVar("F", bound=Callable[..., Any])
-MAX_ARGUMENT = 64 * 1024
+MODE_VARIABLE = "MODELVERSION_MODE"
 _SAY_NOTHING = frozenset(["train", "fit", "main", "run", "wrapper", "func", "function"])
-_NEVER_OBJECTS = (bool, int, float, complex, str, bytes, type(None))
+_PARTS = ("model", "metrics", "params", "data", "artifacts", "_")
 
-
-class Run:
-    """What one call of a tracked function records until it is committed."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-        self.params: Json = {}
-        self.data: list[DataRecord] = []
-        self.metrics: dict[str, MetricRecord] = {}
-        self.version: Any = None
-
-    def log_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Record metrics; a later value of the same name replaces the earlier.
-
-        Raises:
-            InvalidInputError: A name or a value is not one.
-        """
-        self.metrics.update(check_metrics(metrics))
-
-    def bind(self, arguments: Mapping[str, Any]) -> None:
-        """Record bound arguments: plain values as params, all others as data, by type and shape.
-
-        Capture never fails: what cannot be stored as a value is described.
-        """
-        for name, value in arguments.items():
-            if is_data(value):
-                self.data.append(describe(name, value))
-                continue
-            try:
-                encoded = encode(value, name)
-                if len(dumps(encoded)) <= MAX_ARGUMENT:
-                    self.params[name] = encoded
-                    continue
-            except InvalidValueError:
-                pass
-            self.data.append(describe(name, value))
-
-
-_CURRENT: contextvars.ContextVar[Run | None] = contextvars.ContextVar(
-    "modelversion_run", default=None
-)
 _LAST: contextvars.ContextVar[Version | None] = contextvars.ContextVar(
     "modelversion_last", default=None
+)
+_DISABLED: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "modelversion_disabled", default=False
 )
 
 
@@ -94,12 +41,61 @@ class Call:
     version: Version | None
 
 
-@attrs.frozen
-class Target:
-    """Where runs are committed: shows that the place is writable, and commits."""
+@attrs.frozen(kw_only=True)
+class Options:
+    """How calls of a tracked function are recorded; see `modelversion.track`."""
 
-    prepare: Callable[[], None]
-    commit: Callable[[str, Notes, Any], Version]
+    ignore: Collection[str] = ()
+    returns: tuple[str, ...] = ()
+    on_error: str = "discard"
+
+
+def check_options(ignore: Any, returns: Any, on_error: Any) -> Options:
+    """Give the options of a tracked function, or refuse what is none.
+
+    Raises:
+        InvalidValueError: An option is not one of those that there are.
+    """
+    if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
+        raise InvalidValueError(f"ignore must list names of arguments, found {ignore!r:.80}")
+    parts = (returns,) if isinstance(returns, str) else tuple(returns)
+    wrong = [part for part in parts if part not in _PARTS]
+    if wrong or len(set(parts) - {"_"}) < len([part for part in parts if part != "_"]):
+        raise InvalidValueError(
+            f"returns must name each part of the tuple once, out of {', '.join(_PARTS)}; "
+            f"found {returns!r:.80}"
+        )
+    if on_error not in ("discard", "keep"):
+        raise InvalidValueError(f"on_error must be 'discard' or 'keep', found {on_error!r:.80}")
+    return Options(ignore=tuple(ignore), returns=parts, on_error=on_error)
+
+
+# ---- where nothing is tracked --------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def disabled() -> Iterator[None]:
+    """Track nothing in the body: tracked functions just run, `log_*` do nothing."""
+    token = _DISABLED.set(True)
+    try:
+        yield
+    finally:
+        _DISABLED.reset(token)
+
+
+def is_disabled() -> bool:
+    """Tell whether tracking is off, by `disabled` or by `$MODELVERSION_MODE`.
+
+    Raises:
+        InvalidValueError: The variable is neither `on` nor `off`.
+    """
+    mode = os.environ.get(MODE_VARIABLE, "on") or "on"
+    if mode not in ("on", "off"):
+        raise InvalidValueError(f"{MODE_VARIABLE} must be 'on' or 'off', found {mode!r:.80}")
+    return mode == "off" or _DISABLED.get()
+
+
+# ---- a tracked function --------------------------------------------------------------------------
 
 
 @attrs.frozen
@@ -109,79 +105,208 @@ class _Tracker:
     function: Callable[..., Any]
     model: str
     target: Callable[[], Target]
+    options: Options
     entry: str
     source: str | None
 
-    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        target = self.target()
-        target.prepare()
-        run = Run(self.model)
-        run.bind(_bound(self.function, args, kwargs))
-        token = _CURRENT.set(run)
-        started = time.perf_counter()
-        try:
-            value = self.function(*args, **kwargs)
-        finally:
-            _CURRENT.reset(token)
-        seconds = time.perf_counter() - started
-        try:
-            version = self._commit(target, run, value, seconds)
-        except SaveError as e:
-            e.value = value
-            raise
-        _LAST.set(version)
-        return Call(value, version)
-
-    def _commit(self, target: Target, run: Run, value: Any, seconds: float) -> Version | None:
-        has_object = not isinstance(value, _NEVER_OBJECTS)
-        if not has_object and not run.metrics:
-            warnings.warn(
-                f"{self.entry} returned {value!r:.40} and logged nothing, so no version of "
-                f"{self.model!r} was committed; return the model or call mv.log_metrics",
-                NothingRecordedWarning,
-                stacklevel=4,
-            )
-            return None
-        notes = Notes(
-            params=run.params,
-            metrics=run.metrics,
-            data=tuple(run.data),
-            tags={},
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+        """Show that the place can be written, and note the arguments as they came."""
+        setting = Setting(
+            model=self.model,
             entry=self.entry,
             source=self.source,
-            duration_seconds=round(seconds, 6),
+            keep_failed=self.options.on_error == "keep",
         )
-        return target.commit(self.model, notes, value if has_object else NOTHING)
+        run = Run(setting, self.target())
+        run._begin()
+        own, arguments = _bound(self.function, args, kwargs)
+        run.bind_arguments({n: v for n, v in arguments.items() if n not in self.options.ignore})
+        if own is not None:
+            run.note_owner(own)
+        return run
+
+    def finish(self, run: Run, value: Any) -> Call:
+        """Commit what a call returned and logged."""
+        before = current.current_run()
+        version = run.commit(self._split(run, value))
+        _LAST.set(version)
+        if version is not None and before is not None:
+            before.add_parent(version.ref)
+        return Call(value, version)
+
+    def _split(self, run: Run, value: Any) -> Any:
+        """Log the named parts of a returned tuple, and give the model among them."""
+        names = self.options.returns
+        if not names:
+            return value
+        parts = (value,) if len(names) == 1 and not isinstance(value, tuple) else value
+        if not isinstance(parts, tuple) or len(parts) != len(names):
+            run.discard()
+            raise SaveError(
+                f"{self.entry} returned {type(value).__name__}, and returns={names!r} wants a "
+                f"tuple of {len(names)}; the result is in .value",
+                value=value,
+                spooled_at=None,
+            )
+        found = dict(zip(names, parts, strict=True))
+        run.log_params(found.get("params"))
+        run.log_metrics(found.get("metrics"))
+        run.log_data(found.get("data"))
+        for path, content in (found.get("artifacts") or {}).items():
+            run.log_artifact(path, content)
+        return found.get("model")
 
 
-def _bound(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
+def _bound(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    """Give the object that a method is called on, None for none, and the other arguments."""
     import inspect
 
     try:
         bound = inspect.signature(function).bind(*args, **kwargs)
     except (TypeError, ValueError):
-        return {}  # the call itself will raise, or the function has no signature to read
+        return None, {}  # the call itself will raise, or there is no signature to read
     bound.apply_defaults()
-    return dict(bound.arguments)
+    arguments = dict(bound.arguments)
+    first = next(iter(arguments), None)
+    own = arguments.pop(first) if first in ("self", "cls") else None
+    return own, arguments
 
 
-def track(model: str, *, target: Callable[[], Target]) -> Callable[[F], F]:
+def _sync(tracker: _Tracker) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return _called(tracker, args, kwargs).value
+
+    return wrapper
+
+
+def _called(tracker: _Tracker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    if is_disabled():
+        return Call(tracker.function(*args, **kwargs), None)
+    run = tracker.begin(args, kwargs)
+    with _failing(run), current.inside(run):
+        value = tracker.function(*args, **kwargs)
+    return tracker.finish(run, value)
+
+
+@contextlib.contextmanager
+def _failing(run: Run | None) -> Iterator[None]:
+    """End the run by whatever the body raises, and let it go on unchanged."""
+    try:
+        yield
+    except BaseException as e:
+        if run is not None:
+            run.fail(e)
+        raise
+
+
+def _async(tracker: _Tracker) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return (await _awaited(tracker, args, kwargs)).value
+
+    return wrapper
+
+
+async def _awaited(tracker: _Tracker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    if is_disabled():
+        return Call(await tracker.function(*args, **kwargs), None)
+    run = tracker.begin(args, kwargs)
+    with _failing(run), current.inside(run):
+        value = await tracker.function(*args, **kwargs)
+    return tracker.finish(run, value)
+
+
+def _generator(tracker: _Tracker) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return (yield from _stepped(tracker, args, kwargs))
+
+    return wrapper
+
+
+def _stepped(
+    tracker: _Tracker, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Generator[Any, Any, Any]:
+    if is_disabled():
+        return (yield from tracker.function(*args, **kwargs))
+    run = tracker.begin(args, kwargs)
+    with _failing(run):
+        value = yield from _Inside(tracker.function(*args, **kwargs), run)
+    return tracker.finish(run, value).value
+
+
+@attrs.frozen
+class _Inside(Generator[Any, Any, Any]):
+    """A generator that has its run only while it runs: its caller's code is not in it."""
+
+    generator: Generator[Any, Any, Any]
+    run: Run
+
+    def send(self, value: Any) -> Any:
+        with current.inside(self.run):
+            return self.generator.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with current.inside(self.run):
+            return self.generator.throw(*error)
+
+    def close(self) -> None:
+        with current.inside(self.run):
+            self.generator.close()
+
+
+def _async_generator(tracker: _Tracker) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        run = None if is_disabled() else tracker.begin(args, kwargs)
+        with _failing(run):
+            async with contextlib.aclosing(tracker.function(*args, **kwargs)) as steps:
+                step, given = steps.asend, None
+                while True:
+                    try:
+                        item = await _one_step(step, given, run)
+                    except StopAsyncIteration:
+                        break
+                    try:
+                        step, given = steps.asend, (yield item)
+                    except GeneratorExit:
+                        raise
+                    except BaseException as e:  # noqa: BLE001 - thrown in for the generator
+                        step, given = steps.athrow, e
+        if run is not None:
+            tracker.finish(run, None)
+
+    return wrapper
+
+
+async def _one_step(step: Callable[[Any], Any], given: Any, run: Run | None) -> Any:
+    if run is None:
+        return await step(given)
+    with current.inside(run):
+        return await step(given)
+
+
+# ---- the decorator -------------------------------------------------------------------------------
+
+
+def track(
+    model: str, *, target: Callable[[], Target], options: Options | None = None
+) -> Callable[[F], F]:
     """Commit what a function returns as a version of a model, each time it is called.
 
     Raises:
         InvalidNameError: The name is no model name.
     """
     check_name(model, "model")
-    return lambda function: _tracked(function, model, target)
+    return lambda function: _tracked(function, model, target, options or Options())
 
 
-def track_as_named(function: F, *, target: Callable[[], Target]) -> F:
+def track_as_named(
+    function: F, *, target: Callable[[], Target], options: Options | None = None
+) -> F:
     """Track a function under its own name.
 
     Raises:
         InvalidNameError: The name is no model name, or says nothing, such as `train`.
     """
-    return _tracked(function, _function_name(function), target)
+    return _tracked(function, _function_name(function), target, options or Options())
 
 
 def _function_name(function: Callable[..., Any]) -> str:
@@ -194,49 +319,96 @@ def _function_name(function: Callable[..., Any]) -> str:
     return name
 
 
-def _tracked(function: F, model: str, target: Callable[[], Target]) -> F:
-    _refuse_deferred(function)
-    entry = f"{function.__module__}:{function.__qualname__}"
-    tracker = _Tracker(function, model, target, entry, function_source(function))
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return tracker(args, kwargs).value
-
-    wrapper.__modelversion__ = tracker  # type: ignore[attr-defined]
+def _tracked(function: F, model: str, target: Callable[[], Target], options: Options) -> F:
+    if isinstance(function, (classmethod, staticmethod)):
+        inner = _tracked(function.__func__, model, target, options)
+        return cast("F", type(function)(inner))
+    if not callable(function) or isinstance(function, type):
+        raise InvalidValueError(
+            f"track goes on a function or a method, found {type(function).__name__} "
+            f"{getattr(function, '__name__', '')!r}; put it on the method that trains"
+        )
+    entry = f"{getattr(function, '__module__', '?')}:{_qualname(function)}"
+    _check_ignored(function, options)
+    source = function_source(function)
+    tracker = _Tracker(function, model, target, options, entry, source)
+    wrapper: Any = functools.wraps(function)(_form(function)(tracker))
+    wrapper.__modelversion__ = tracker
     return cast("F", wrapper)
 
 
-def _refuse_deferred(function: Callable[..., Any]) -> None:
-    """Refuse what does its work after it returned, which would be taken for its result."""
+def _qualname(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _check_ignored(function: Any, options: Options) -> None:
     import inspect
 
-    for deferred in (
-        inspect.iscoroutinefunction,
-        inspect.isgeneratorfunction,
-        inspect.isasyncgenfunction,
-    ):
-        if deferred(function):
-            raise InvalidInputError(
-                f"{function.__qualname__} is async or a generator, which track does not take "
-                "yet; track the function that it serves, or call registry.save at its end"
+    try:
+        known = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return
+    for name in options.ignore:
+        if name not in known:
+            raise InvalidValueError(
+                f"ignore names {name!r}, which is no parameter of {_qualname(function)}; "
+                f"parameters: {', '.join(known) or 'none'}"
             )
 
 
-def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:
+def _form(function: Any) -> Callable[[_Tracker], Any]:
+    import inspect
+
+    kind = inspect.unwrap(function)
+    for is_kind, form in (
+        (inspect.isasyncgenfunction, _async_generator),
+        (inspect.iscoroutinefunction, _async),
+        (inspect.isgeneratorfunction, _generator),
+    ):
+        if is_kind(function) or (is_kind(kind) and not inspect.isfunction(function)):
+            return form
+    return _sync
+
+
+# ---- inside and after a call ---------------------------------------------------------------------
+
+
+@overload
+def call(
+    function: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any
+) -> Coroutine[Any, Any, Call]: ...
+
+
+@overload
+def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call: ...
+
+
+def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a tracked function and give both its value and the version it made.
 
+    Returns:
+        A `Call`; of an async function a coroutine that gives one.
+
     Raises:
-        InvalidValueError: The function is not tracked.
+        InvalidValueError: The function is not tracked, or is a generator.
     """
-    tracker = getattr(function, "__modelversion__", None)
+    import inspect
+
+    tracker: _Tracker | None = getattr(function, "__modelversion__", None)
     if tracker is None:
         raise InvalidValueError(
             f"{getattr(function, '__qualname__', function)!r} is not tracked; "
             "put @track on it, or call it as it is"
         )
-    result: Call = tracker(args, kwargs)
-    return result
+    owner = getattr(function, "__self__", None)
+    args = args if owner is None else (owner, *args)
+    if inspect.iscoroutinefunction(function):
+        return _awaited(tracker, args, kwargs)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidValueError(
+            f"{tracker.entry} is a generator; go through it, then ask mv.last_version()"
+        )
+    return _called(tracker, args, kwargs)
 
 
 def last_version() -> Version | None:
@@ -244,22 +416,74 @@ def last_version() -> Version | None:
     return _LAST.get()
 
 
-def log_metrics(metrics: Mapping[str, Any] | None = None, /, **more: Any) -> None:
-    """Record metrics in the run of the tracked function that is being called.
+def _running(what: str) -> Run | None:
+    """Give the run that a `log_*` is for, None where tracking is off."""
+    run: Run | None = current.current_run()
+    if run is None and not is_disabled():
+        raise NoActiveRunError(
+            f"{what} was called outside a run; call it inside a function under @track or a "
+            "`with registry.run(...)` block, carry the run into a thread by run.bind(function), "
+            "or pass what you have to registry.save"
+        )
+    return None if is_disabled() else run
+
+
+def log_params(params: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+    """Record params in the run that is going on here; see `Run.log_params`."""
+    run = _running("log_params")
+    if run is not None:
+        run.log_params(params, **more)
+
+
+def log_param(name: str, value: Any) -> None:
+    """Record one param in the run that is going on here."""
+    run = _running("log_param")
+    if run is not None:
+        run.log_param(name, value)
+
+
+def log_metrics(
+    metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **more: Any
+) -> None:
+    """Record metrics in the run that is going on here.
 
     Args:
         metrics: Names that are no Python identifiers go here, such as `val/auc`.
+        step: Keeps the value in the metric's series too, at this step.
         more: Names with numbers, or `modelversion.metric`.
 
     Raises:
-        NoActiveRunError: No tracked function is being called here.
+        NoActiveRunError: No run is going on here.
         InvalidInputError: A name or a value is not one.
     """
-    run = _CURRENT.get()
-    if run is None:
-        raise NoActiveRunError(
-            "log_metrics was called outside a run; call it inside a function under @track, or "
-            "pass metrics= to registry.save"
-        )
-    run.log_metrics(metrics or {})
-    run.log_metrics(more)
+    run = _running("log_metrics")
+    if run is not None:
+        run.log_metrics(metrics, step=step, **more)
+
+
+def log_metric(name: str, value: Any, *, step: int | None = None) -> None:
+    """Record one metric in the run that is going on here; see `log_metrics`."""
+    run = _running("log_metric")
+    if run is not None:
+        run.log_metric(name, value, step=step)
+
+
+def log_data(data: Mapping[str, Any] | None = None, /, **more: Any) -> None:
+    """Record data in the run that is going on here, by role; see `Run.log_data`."""
+    run = _running("log_data")
+    if run is not None:
+        run.log_data(data, **more)
+
+
+def log_artifact(path: Any, content: Any = None) -> None:
+    """Keep a file in the run that is going on here; see `Run.log_artifact`."""
+    run = _running("log_artifact")
+    if run is not None:
+        run.log_artifact(path, content)
+
+
+def log_model(value: Any, *, model: str | None = None) -> None:
+    """Give the object of the run that is going on here; see `Run.log_model`."""
+    run = _running("log_model")
+    if run is not None:
+        run.log_model(value, model=model)

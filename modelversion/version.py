@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from modelversion import layout, upkeep
+from modelversion import current, layout, upkeep
 from modelversion._json import decode
 from modelversion.errors import (
     ArtifactNotFoundError,
@@ -22,7 +22,7 @@ from modelversion.errors import (
 from modelversion.files import write_files
 from modelversion.history import History
 from modelversion.loading import allowed, load_object, warn_withdrawn
-from modelversion.metrics import check_key, direction
+from modelversion.metrics import Metrics, check_key, direction
 from modelversion.records import (
     Actor,
     CodeRecord,
@@ -135,10 +135,22 @@ class Version:
         return MappingProxyType(decode(self._record.params))
 
     @property
-    def metrics(self) -> Mapping[str, float]:
-        """The metrics: name -> last value."""
+    def metrics(self) -> Metrics:
+        """The metrics: name -> last value; `metrics.series(name)` gives those logged by step."""
         metrics = self._record.metrics
-        return MappingProxyType({name: decode(m.value) for name, m in metrics.items()})
+        values = {name: decode(m.value) for name, m in metrics.items()}
+        return Metrics(values, self._series)
+
+    def _series(self) -> bytes:
+        if all(file.path != layout.SERIES for file in self._record.files):
+            return b""
+        with self.open(layout.SERIES) as file:
+            return file.read()
+
+    @property
+    def failed(self) -> str | None:
+        """What stopped the run that made it, None for one that came to its end."""
+        return self._record.failed
 
     def higher_is_better(self, metric: str) -> bool | None:
         """Tell a metric's direction: the one it was saved with, else what its name says."""
@@ -255,7 +267,9 @@ class Version:
             warn_withdrawn(line, self.number, why)
         opened = open_version(line, self._pointer)
         with self._deleted_or_damaged():
-            return load_object(opened, line.label(self.number), mmap=mmap, allow=allow)
+            value = load_object(opened, line.label(self.number), mmap=mmap, allow=allow)
+        current.loaded(value, line.label(self.number))
+        return value
 
     @contextlib.contextmanager
     def _deleted_or_damaged(self) -> Iterator[None]:

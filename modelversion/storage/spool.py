@@ -89,6 +89,13 @@ class Spool:
         self.blobs.extend(blobs)
         return blobs
 
+    def drop(self, blobs: Iterable[Blob]) -> None:
+        """Remove what was added and is not wanted any more."""
+        for blob in blobs:
+            self.blobs.remove(blob)
+            if isinstance(blob.content, Path):
+                blob.content.unlink(missing_ok=True)
+
     def writer(self, path: str) -> Writer:
         """Open a file to be written in pieces; it joins the spool when closed."""
         return Writer(self, path)

@@ -1,6 +1,6 @@
 """The public signatures as mypy and pyright see them; this file is checked, never run."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, assert_type
@@ -23,7 +23,7 @@ assert_type(model.versions()[0], mv.Version)
 assert_type(model.versions()[:2], mv.Versions)
 assert_type(model.aliases, dict[str, int])
 assert_type(version.number, int)
-assert_type(version.metrics, Mapping[str, float])
+assert_type(version.metrics, mv.Metrics)
 assert_type(version.params, Mapping[str, Any])
 assert_type(mv.metric(0.9, higher_is_better=True, n=10), mv.Metric)
 assert_type(mv.open_directory("x"), mv.Directory)
@@ -59,6 +59,59 @@ assert_type(of_a_registry([1]), bytes)
 assert_type(Trainer().fit([1]), float)
 assert_type(mv.call(named, [1]), mv.Call)
 named("no rows")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# ---- every form of @track
+
+
+@mv.track("churn", ignore=["rows"], returns=("model", "metrics"), on_error="keep")
+async def awaited(rows: list[int]) -> dict[str, int]:
+    return {}
+
+
+@mv.track("churn")
+def steps(n: int) -> Generator[int, str, bytes]:
+    yield n
+    return b""
+
+
+@mv.track("churn")
+async def async_steps(n: int) -> AsyncIterator[int]:
+    yield n
+
+
+class Forms:
+    @mv.track("churn")
+    @classmethod
+    def of_class(cls, n: int) -> str:
+        return ""
+
+    @staticmethod
+    @mv.track("churn")
+    def static(n: int) -> bytes:
+        return b""
+
+
+async def forms() -> None:
+    assert_type(await awaited([1]), dict[str, int])
+    assert_type(await mv.call(awaited, [1]), mv.Call)
+    assert_type(steps(1), Generator[int, str, bytes])
+    assert_type(async_steps(1), AsyncIterator[int])
+    assert_type(Forms.of_class(1), str)
+    assert_type(Forms().static(1), bytes)
+
+
+with registry.run("churn", params={"lr": 0.1}, on_error="keep") as run:
+    assert_type(run, mv.Run)
+    assert_type(run.bind(len)([1]), int)
+    assert_type(run.handle(), mv.RunHandle)
+    for epoch in run.progress(range(3)):
+        assert_type(epoch, int)
+    run.log_metrics({"val/loss": 0.1}, step=1, auc=0.9)
+    run.log_model({}, model="sibling")
+assert_type(run.version, mv.Version | None)
+assert_type(registry.run("churn").start().commit(), mv.Version | None)
+assert_type(version.metrics.series("loss"), list[tuple[int, Any]])
+assert_type(version.failed, str | None)
 
 # ---- everything else that is public
 

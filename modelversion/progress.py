@@ -1,0 +1,141 @@
+"""Progress: how far a loop is, where somebody looks at it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from html import escape
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+_EVERY = 0.25
+_SHOWN = 8
+
+
+@attrs.frozen
+class _State:
+    label: str
+    done: int
+    total: int | None
+    seconds: float
+    metrics: dict[str, Any]
+
+    def text(self) -> str:
+        share = f"{self.done}/{self.total}" if self.total is not None else f"{self.done}"
+        numbers = "".join(f", {name} {_number(value)}" for name, value in self._few())
+        return f"{self.label}: {share}, {self.seconds:.1f} s{numbers}"
+
+    def html(self) -> str:
+        share = f"{self.done} of {self.total}" if self.total is not None else f"{self.done}"
+        bar = "" if self.total is None else f'<progress value="{self.done}" max="{self.total}">'
+        cells = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(_number(value))}</td></tr>"
+            for name, value in self._few()
+        )
+        return (
+            f"<table><caption>{escape(self.label)}: {share}, {self.seconds:.1f} s"
+            f"{bar}{'</progress>' if bar else ''}</caption>{cells}</table>"
+        )
+
+    def _few(self) -> list[tuple[str, Any]]:
+        return list(self.metrics.items())[:_SHOWN]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def progress(
+    items: Iterable[T],
+    *,
+    total: int | None,
+    label: str,
+    metrics: Callable[[], dict[str, Any]],
+) -> Iterator[T]:
+    """Go through items and show how far it is; see `Run.progress`."""
+    total = total if total is not None else _length(items)
+    view, began, shown = _view(), time.monotonic(), 0.0
+    done = 0
+    try:
+        for item in items:
+            yield item
+            done += 1
+            now = time.monotonic()
+            if now - shown >= _EVERY:
+                shown = now
+                view.update(_State(label, done, total, now - began, metrics()))
+    finally:
+        view.close(_State(label, done, total, time.monotonic() - began, metrics()))
+
+
+def _length(items: Any) -> int | None:
+    try:
+        return len(items)
+    except TypeError:
+        return None
+
+
+# ---- where it is shown ---------------------------------------------------------------------------
+
+
+class _View(Protocol):
+    def update(self, state: _State) -> None: ...
+
+    def close(self, state: _State) -> None: ...
+
+
+def _view() -> _View:
+    if _in_notebook():
+        return _Notebook()
+    return _Terminal() if sys.stderr is not None and sys.stderr.isatty() else _Log()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class _Notebook:
+    """One output, updated in place, which stays when the loop has ended."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def update(self, state: _State) -> None:
+        from IPython.display import display
+
+        bundle = {"text/html": state.html(), "text/plain": state.text()}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+    def close(self, state: _State) -> None:
+        self.update(state)
+
+
+class _Terminal:
+    """One line, written over; what it leaves is its last state."""
+
+    def update(self, state: _State) -> None:
+        sys.stderr.write(f"\r\033[K{state.text()[:120]}")
+        sys.stderr.flush()
+
+    def close(self, state: _State) -> None:
+        self.update(state)
+        sys.stderr.write("\n")
+
+
+class _Log:
+    """One line at the end: a log file is no place for a moving bar."""
+
+    def update(self, state: _State) -> None:
+        pass
+
+    def close(self, state: _State) -> None:
+        if sys.stderr is not None:
+            sys.stderr.write(state.text() + "\n")
