@@ -12,6 +12,7 @@ import contextvars
 import os
 import sys
 import threading
+import types
 import weakref
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -57,9 +58,21 @@ def loaded(value: Any, reference: str) -> None:
     run = current_run()
     if run is not None:
         run.add_parent(reference)
+    if _importable(value):
+        return
     key = id(value)
     with contextlib.suppress(TypeError):  # what takes no weak reference is not remembered
         _ORIGINS[key] = (weakref.ref(value, lambda _: _ORIGINS.pop(key, None)), reference)
+
+
+def _importable(value: Any) -> bool:
+    """Tell whether a load only looked the object up: it was here before, and is no version's."""
+    if not isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return False
+    found: Any = sys.modules.get(value.__module__ or "")
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is value
 
 
 def origin(value: Any) -> str | None:

@@ -238,6 +238,22 @@ def test_what_is_no_function_is_refused(registry, value):
         registry.track("churn")(value)
 
 
+def test_what_a_load_only_looks_up_is_no_version(registry):
+    """A builtin that was saved and loaded stays a param, and makes no parent."""
+    registry.save("function", len)
+    registry.load("function")
+
+    @registry.track("churn")
+    def train(measure):
+        return {"w": measure([1])}
+
+    train(len)
+
+    version = registry.get("churn")
+    assert version.parents == ()
+    assert version.params == {"measure": "builtins.len"}
+
+
 def test_the_inner_of_two_tracked_functions_is_a_parent(registry):
     """And so is a version that is loaded inside, or passed in."""
 
