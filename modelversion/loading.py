@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
 import attrs
 
 from modelversion import current, layout
+from modelversion._json import decode
 from modelversion.errors import (
     FileMissingError,
     InvalidInputError,
@@ -19,7 +22,8 @@ from modelversion.errors import (
     WithdrawnWarning,
 )
 from modelversion.files import VersionFiles
-from modelversion.records import VersionRecord
+from modelversion.metrics import Metrics
+from modelversion.records import FileRecord, VersionRecord
 from modelversion.serializers import Allow, named
 from modelversion.state import Withdrawal
 from modelversion.storage import open_store
@@ -40,6 +44,40 @@ def load_object(opened: Opened, name: str, *, mmap: bool, allow: Allow) -> Any:
     if record is None:
         raise ObjectNotFoundError(f"{name} was committed without an object")
     return named(record.serializer).load(record, opened.files, mmap=mmap, allow=allow)
+
+
+def recorded_params(record: VersionRecord) -> Mapping[str, Any]:
+    """Give the params of a version, read-only and with the types they had."""
+    return MappingProxyType(decode(record.params))
+
+
+def recorded_metrics(record: VersionRecord, opening: Callable[[str], BinaryIO]) -> Metrics:
+    """Give the metrics of a version; its series are read when they are asked for."""
+    values = {name: decode(m.value) for name, m in record.metrics.items()}
+
+    def series() -> bytes:
+        if all(file.path != layout.SERIES for file in record.files):
+            return b""
+        with opening(layout.SERIES) as file:
+            return file.read()
+
+    return Metrics(values, series)
+
+
+def open_file(opened: Opened, path: str) -> BinaryIO:
+    """Open a file of an opened version, verified; see `spelt` for its path."""
+    return io.BytesIO(opened.files.read(spelt(opened, path)))
+
+
+def spelt(opened: Opened, path: str) -> str:
+    """Give the path of a file as it is listed; the `artifacts/` before it may be left out.
+
+    Raises:
+        ArtifactNotFoundError: The version has no such file.
+    """
+    listed = {file.path for file in opened.record.files}
+    longer = f"{layout.ARTIFACTS}/{path}"
+    return longer if path not in listed and longer in listed else opened.files.record(path).path
 
 
 def warn_withdrawn(line: Line, number: int, why: Withdrawal) -> None:
@@ -88,12 +126,46 @@ class Directory:
     """A version directory that stands by itself: copied out, or spooled when a save failed.
 
     Its files are checked against its own `version.json`; no journal vouches for that.
-    What was recorded is in `record`: `record.params`, `record.metrics`, `record.files`.
+
+    Attributes:
+        path: The folder.
+        record: All of `version.json`.
     """
 
     path: Path
     record: VersionRecord = attrs.field(repr=False)
     _files: VersionFiles = attrs.field(repr=False, alias="files")
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The params, with the types they had."""
+        return recorded_params(self.record)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics, as `Version.metrics` gives them."""
+        return recorded_metrics(self.record, self.open)
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """Every file with its size in bytes and sha256."""
+        return self.record.files
+
+    @property
+    def _opened(self) -> Opened:
+        return Opened(self.record, self._files)
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading, after its bytes were verified.
+
+        Args:
+            path: Its path, such as `artifacts/roc.png`.
+
+        Raises:
+            ArtifactNotFoundError: There is no such file.
+            IntegrityError: Its bytes are not those that `version.json` lists.
+        """
+        return open_file(self._opened, path)
 
     def load(self, *, mmap: bool = False, allow_pickle: Allow = False) -> Any:
         """Rebuild the object.
@@ -106,8 +178,7 @@ class Directory:
             IntegrityError: A file is not what `version.json` lists.
             UntrustedPickleError: The pickle needs names that are not allowed.
         """
-        opened = Opened(self.record, self._files)
-        return load_object(opened, str(self.path), mmap=mmap, allow=allow_pickle)
+        return load_object(self._opened, str(self.path), mmap=mmap, allow=allow_pickle)
 
 
 def open_directory(path: str | os.PathLike[str]) -> Directory:

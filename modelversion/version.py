@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any, BinaryIO
 from modelversion import current, layout, upkeep
 from modelversion._json import decode
 from modelversion.errors import (
-    ArtifactNotFoundError,
     FileMissingError,
     InUseError,
     InvalidInputError,
@@ -21,7 +19,15 @@ from modelversion.errors import (
 )
 from modelversion.files import write_files
 from modelversion.history import History
-from modelversion.loading import allowed, load_object, warn_withdrawn
+from modelversion.loading import (
+    allowed,
+    load_object,
+    open_file,
+    recorded_metrics,
+    recorded_params,
+    spelt,
+    warn_withdrawn,
+)
 from modelversion.metrics import Metrics, check_key, direction
 from modelversion.records import (
     Actor,
@@ -132,20 +138,12 @@ class Version:
     @property
     def params(self) -> Mapping[str, Any]:
         """The params, with the types they had."""
-        return MappingProxyType(decode(self._record.params))
+        return recorded_params(self._record)
 
     @property
     def metrics(self) -> Metrics:
         """The metrics: name -> last value; `metrics.series(name)` gives those logged by step."""
-        metrics = self._record.metrics
-        values = {name: decode(m.value) for name, m in metrics.items()}
-        return Metrics(values, self._series)
-
-    def _series(self) -> bytes:
-        if all(file.path != layout.SERIES for file in self._record.files):
-            return b""
-        with self.open(layout.SERIES) as file:
-            return file.read()
+        return recorded_metrics(self._record, self.open)
 
     @property
     def failed(self) -> str | None:
@@ -294,7 +292,7 @@ class Version:
         """
         opened = self._open()
         with self._deleted_or_damaged():
-            return io.BytesIO(opened.files.read(_spelt(opened, path)))
+            return open_file(opened, path)
 
     def download(self, folder: str | os.PathLike[str], *paths: str) -> Path:
         """Copy verified files below a folder and give it.
@@ -309,7 +307,7 @@ class Version:
             IntegrityError: Bytes are not the committed ones.
         """
         opened, target = self._open(), Path(folder)
-        chosen = [_spelt(opened, path) for path in paths]
+        chosen = [spelt(opened, path) for path in paths]
         wanted = chosen or [file.path for file in opened.record.files]
         try:
             with self._deleted_or_damaged():
@@ -380,13 +378,3 @@ class Version:
 
 def _short(value: float) -> str:
     return str(value)[:12] if isinstance(value, int) else f"{value:.4g}"
-
-
-def _spelt(opened: Opened, path: str) -> str:
-    """Give a file's path; the `artifacts/` before it may be left out."""
-    listed = {file.path for file in opened.record.files}
-    for spelling in (path, f"{layout.ARTIFACTS}/{path}"):
-        if spelling in listed:
-            return spelling
-    opened.files.record(path)
-    raise ArtifactNotFoundError(path)  # pragma: no cover - record() raised

@@ -403,6 +403,22 @@ def test_a_version_is_downloaded(seen, tmp_path):
     directory = mv.open_directory(folder)
     assert directory.load(allow_pickle=True) == {"w": [1]}
     assert directory.record.origin.number == 1
+    assert (directory.params, dict(directory.metrics)) == (seen.params, dict(seen.metrics))
+    assert directory.files == seen.files
+    assert directory.open("raw/a.bin").read() == b"\0\1"
+
+
+def test_the_series_of_a_copy_are_read_from_it(registry, tmp_path):
+    """Verified first, as every file is."""
+    with registry.run("churn") as run:
+        run.log_metric("loss", 0.5, step=1)
+    copy = mv.open_directory(run.version.download(tmp_path / "here"))
+
+    assert copy.metrics.series("loss") == [(1, 0.5)]
+    (tmp_path / "here/series.jsonl").chmod(0o600)
+    (tmp_path / "here/series.jsonl").write_bytes(b"x" * copy.files[0].size)
+    with pytest.raises(DigestMismatchError):
+        copy.metrics.series("loss")
 
 
 def test_some_files_are_downloaded(seen, tmp_path):
