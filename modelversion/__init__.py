@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modelversion.handle import RunHandle
     from modelversion.loading import Directory, open_directory
     from modelversion.metrics import Metric, Metrics, metric
+    from modelversion.mode import disabled
     from modelversion.model import Model
     from modelversion.registry import Registry
     from modelversion.run import Run
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from modelversion.tracking import (
         Call,
         call,
-        disabled,
         last_version,
         log_artifact,
         log_data,
@@ -55,7 +55,7 @@ _HOMES = {
     "Version": "version",
     "Versions": "table",
     "call": "tracking",
-    "disabled": "tracking",
+    "disabled": "mode",
     "last_version": "tracking",
     "load": "default",
     "log_artifact": "tracking",

@@ -19,6 +19,7 @@ from modelversion.errors import (
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.loading import check_allow
+from modelversion.mode import is_disabled
 from modelversion.model import Model
 from modelversion.refs import check_name, parse
 from modelversion.run import Run, Setting, Target
@@ -28,7 +29,7 @@ from modelversion.snapshot import NOTHING, Notes, check_notes
 from modelversion.storage import Blob, open_store
 from modelversion.storage.spool import Spool
 from modelversion.table import Versions, select
-from modelversion.tracking import F, check_options, is_disabled, track
+from modelversion.tracking import F, check_options, track
 from modelversion.verification import VerifyReport, verify_registry
 from modelversion.version import Version
 from modelversion.versions import Line, resolve

@@ -15,15 +15,16 @@ import attrs
 
 from modelversion import current
 from modelversion._json import encode
+from modelversion.arguments import owner_params, sort_arguments
 from modelversion.errors import (
     InvalidValueError,
     NoActiveRunError,
     NothingRecordedWarning,
     SaveError,
 )
-from modelversion.fingerprint import describe, is_data
+from modelversion.fingerprint import describe
 from modelversion.metrics import check_key, check_metrics
-from modelversion.params import bound_params, encoded, params_of
+from modelversion.params import encoded, params_of
 from modelversion.records import DataRecord, MetricRecord
 from modelversion.refs import check_name
 from modelversion.schema import Json
@@ -391,24 +392,19 @@ class Run:
 
         Capture never fails: what cannot be stored as a value is described.
         """
-        data = {name: value for name, value in arguments.items() if is_data(value)}
-        plain = {name: value for name, value in arguments.items() if name not in data}
+        kept = {}
         for name, value in arguments.items():
             reference = value.ref if isinstance(value, Version) else current.origin(value)
-            if reference is not None:
+            if reference is None:
+                kept[name] = value
+            else:
                 self.add_parent(reference)
-                plain.pop(name, None)
-                data.pop(name, None)
-        self._params, rest = bound_params(plain)
-        self._data = {n: describe(n, v) for n, v in arguments.items() if n in data or n in rest}
+        self._params, data = sort_arguments(kept)
+        self._data = {role: describe(role, value) for role, value in data.items()}
 
     def note_owner(self, owner: Any) -> None:
         """Record the params of the object that a tracked method belongs to, if it knows them."""
-        try:
-            own, _ = bound_params(params_of(owner) or {})
-        except Exception:  # noqa: BLE001 - a foreign object may raise anything, capture never
-            return
-        self._params = {**own, **self._params}
+        self._params = {**owner_params(owner), **self._params}
 
     # ---- elsewhere
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-import functools
-import os
-from collections.abc import Callable, Collection, Coroutine, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import attrs
 
 from modelversion import current
+from modelversion.arguments import bind
 from modelversion.errors import InvalidNameError, InvalidValueError, NoActiveRunError, SaveError
+from modelversion.forms import awaited, called, in_form
+from modelversion.mode import is_disabled
 from modelversion.refs import check_name
 from modelversion.run import Run, Setting, Target
 from modelversion.source import function_source
@@ -21,15 +22,11 @@ if TYPE_CHECKING:
     from modelversion.version import Version
 
 F = TypeVar("F", bound=Callable[..., Any])
-MODE_VARIABLE = "MODELVERSION_MODE"
 _SAY_NOTHING = frozenset(["train", "fit", "main", "run", "wrapper", "func", "function"])
 _PARTS = ("model", "metrics", "params", "data", "artifacts", "_")
 
 _LAST: contextvars.ContextVar[Version | None] = contextvars.ContextVar(
     "modelversion_last", default=None
-)
-_DISABLED: contextvars.ContextVar[bool] = contextvars.ContextVar(
-    "modelversion_disabled", default=False
 )
 
 
@@ -70,31 +67,6 @@ def check_options(ignore: Any, returns: Any, on_error: Any) -> Options:
     return Options(ignore=tuple(ignore), returns=parts, on_error=on_error)
 
 
-# ---- where nothing is tracked --------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def disabled() -> Iterator[None]:
-    """Track nothing in the body: tracked functions just run, `log_*` do nothing."""
-    token = _DISABLED.set(True)
-    try:
-        yield
-    finally:
-        _DISABLED.reset(token)
-
-
-def is_disabled() -> bool:
-    """Tell whether tracking is off, by `disabled` or by `$MODELVERSION_MODE`.
-
-    Raises:
-        InvalidValueError: The variable is neither `on` nor `off`.
-    """
-    mode = os.environ.get(MODE_VARIABLE, "on") or "on"
-    if mode not in ("on", "off"):
-        raise InvalidValueError(f"{MODE_VARIABLE} must be 'on' or 'off', found {mode!r:.80}")
-    return mode == "off" or _DISABLED.get()
-
-
 # ---- a tracked function --------------------------------------------------------------------------
 
 
@@ -109,8 +81,10 @@ class _Tracker:
     entry: str
     source: str | None
 
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recording | None:
         """Show that the place can be written, and note the arguments as they came."""
+        if is_disabled():
+            return None
         setting = Setting(
             model=self.model,
             entry=self.entry,
@@ -119,20 +93,19 @@ class _Tracker:
         )
         run = Run(setting, self.target())
         run._begin()
-        own, arguments = _bound(self.function, args, kwargs)
+        own, arguments = bind(self.function, args, kwargs)
         run.bind_arguments({n: v for n, v in arguments.items() if n not in self.options.ignore})
         if own is not None:
             run.note_owner(own)
-        return run
+        return _Recording(self, run)
 
-    def finish(self, run: Run, value: Any) -> Call:
+    def finish(self, run: Run, value: Any) -> None:
         """Commit what a call returned and logged."""
         before = current.current_run()
         version = run.commit(self._split(run, value))
         _LAST.set(version)
         if version is not None and before is not None:
             before.add_parent(version.ref)
-        return Call(value, version)
 
     def _split(self, run: Run, value: Any) -> Any:
         """Log the named parts of a returned tuple, and give the model among them."""
@@ -157,130 +130,24 @@ class _Tracker:
         return found.get("model")
 
 
-def _bound(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, dict[str, Any]]:
-    """Give the object that a method is called on, None for none, and the other arguments."""
-    import inspect
-
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-    except (TypeError, ValueError):
-        return None, {}  # the call itself will raise, or there is no signature to read
-    bound.apply_defaults()
-    arguments = dict(bound.arguments)
-    first = next(iter(arguments), None)
-    own = arguments.pop(first) if first in ("self", "cls") else None
-    return own, arguments
-
-
-def _sync(tracker: _Tracker) -> Any:
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return _called(tracker, args, kwargs).value
-
-    return wrapper
-
-
-def _called(tracker: _Tracker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    if is_disabled():
-        return Call(tracker.function(*args, **kwargs), None)
-    run = tracker.begin(args, kwargs)
-    with _failing(run), current.inside(run):
-        value = tracker.function(*args, **kwargs)
-    return tracker.finish(run, value)
-
-
-@contextlib.contextmanager
-def _failing(run: Run | None) -> Iterator[None]:
-    """End the run by whatever the body raises, and let it go on unchanged."""
-    try:
-        yield
-    except BaseException as e:
-        if run is not None:
-            run.fail(e)
-        raise
-
-
-def _async(tracker: _Tracker) -> Any:
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return (await _awaited(tracker, args, kwargs)).value
-
-    return wrapper
-
-
-async def _awaited(tracker: _Tracker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    if is_disabled():
-        return Call(await tracker.function(*args, **kwargs), None)
-    run = tracker.begin(args, kwargs)
-    with _failing(run), current.inside(run):
-        value = await tracker.function(*args, **kwargs)
-    return tracker.finish(run, value)
-
-
-def _generator(tracker: _Tracker) -> Any:
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return (yield from _stepped(tracker, args, kwargs))
-
-    return wrapper
-
-
-def _stepped(
-    tracker: _Tracker, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Generator[Any, Any, Any]:
-    if is_disabled():
-        return (yield from tracker.function(*args, **kwargs))
-    run = tracker.begin(args, kwargs)
-    with _failing(run):
-        value = yield from _Inside(tracker.function(*args, **kwargs), run)
-    return tracker.finish(run, value).value
-
-
 @attrs.frozen
-class _Inside(Generator[Any, Any, Any]):
-    """A generator that has its run only while it runs: its caller's code is not in it."""
+class _Recording:
+    """A call of a tracked function, with its run."""
 
-    generator: Generator[Any, Any, Any]
+    tracker: _Tracker
     run: Run
 
-    def send(self, value: Any) -> Any:
-        with current.inside(self.run):
-            return self.generator.send(value)
+    def inside(self) -> AbstractContextManager[None]:
+        return current.inside(self.run)
 
-    def throw(self, *error: Any) -> Any:
-        with current.inside(self.run):
-            return self.generator.throw(*error)
+    def gave(self, item: Any) -> None:
+        """What a training yields on its way is its caller's."""
 
-    def close(self) -> None:
-        with current.inside(self.run):
-            self.generator.close()
+    def finish(self, value: Any) -> None:
+        self.tracker.finish(self.run, value)
 
-
-def _async_generator(tracker: _Tracker) -> Any:
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        run = None if is_disabled() else tracker.begin(args, kwargs)
-        with _failing(run):
-            async with contextlib.aclosing(tracker.function(*args, **kwargs)) as steps:
-                step, given = steps.asend, None
-                while True:
-                    try:
-                        item = await _one_step(step, given, run)
-                    except StopAsyncIteration:
-                        break
-                    try:
-                        step, given = steps.asend, (yield item)
-                    except GeneratorExit:
-                        raise
-                    except BaseException as e:  # noqa: BLE001 - thrown in for the generator
-                        step, given = steps.athrow, e
-        if run is not None:
-            tracker.finish(run, None)
-
-    return wrapper
-
-
-async def _one_step(step: Callable[[Any], Any], given: Any, run: Run | None) -> Any:
-    if run is None:
-        return await step(given)
-    with current.inside(run):
-        return await step(given)
+    def fail(self, e: BaseException) -> None:
+        self.run.fail(e)
 
 
 # ---- the decorator -------------------------------------------------------------------------------
@@ -332,9 +199,7 @@ def _tracked(function: F, model: str, target: Callable[[], Target], options: Opt
     _check_ignored(function, options)
     source = function_source(function)
     tracker = _Tracker(function, model, target, options, entry, source)
-    wrapper: Any = functools.wraps(function)(_form(function)(tracker))
-    wrapper.__modelversion__ = tracker
-    return cast("F", wrapper)
+    return in_form(tracker, function)
 
 
 def _qualname(function: Any) -> str:
@@ -354,20 +219,6 @@ def _check_ignored(function: Any, options: Options) -> None:
                 f"ignore names {name!r}, which is no parameter of {_qualname(function)}; "
                 f"parameters: {', '.join(known) or 'none'}"
             )
-
-
-def _form(function: Any) -> Callable[[_Tracker], Any]:
-    import inspect
-
-    kind = inspect.unwrap(function)
-    for is_kind, form in (
-        (inspect.isasyncgenfunction, _async_generator),
-        (inspect.iscoroutinefunction, _async),
-        (inspect.isgeneratorfunction, _generator),
-    ):
-        if is_kind(function) or (is_kind(kind) and not inspect.isfunction(function)):
-            return form
-    return _sync
 
 
 # ---- inside and after a call ---------------------------------------------------------------------
@@ -394,8 +245,8 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """
     import inspect
 
-    tracker: _Tracker | None = getattr(function, "__modelversion__", None)
-    if tracker is None:
+    tracker = getattr(function, "__modelversion__", None)
+    if not isinstance(tracker, _Tracker):
         raise InvalidValueError(
             f"{getattr(function, '__qualname__', function)!r} is not tracked; "
             "put @track on it, or call it as it is"
@@ -403,12 +254,20 @@ def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     owner = getattr(function, "__self__", None)
     args = args if owner is None else (owner, *args)
     if inspect.iscoroutinefunction(function):
-        return _awaited(tracker, args, kwargs)
+        return _awaited_call(tracker, args, kwargs)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidValueError(
             f"{tracker.entry} is a generator; go through it, then ask mv.last_version()"
         )
-    return _called(tracker, args, kwargs)
+    return _call(*called(tracker, args, kwargs))
+
+
+async def _awaited_call(tracker: _Tracker, args: Any, kwargs: Any) -> Call:
+    return _call(*(await awaited(tracker, args, kwargs)))
+
+
+def _call(value: Any, recording: Any) -> Call:
+    return Call(value, None if recording is None else recording.run.version)
 
 
 def last_version() -> Version | None:
