@@ -60,6 +60,7 @@ RANKS = {
     "model": 12,
     "registry": 14,
     "default": 15,
+    "testing": 15,
     "modelversion": 16,
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 from modelversion.errors import InvalidInputError
-from modelversion.records import ObjectRecord
+from modelversion.records import BufferRecord, ObjectRecord
 from modelversion.storage.spool import Spool
 
 ENTRY_POINTS = "modelversion.serializers"
@@ -46,8 +46,24 @@ _REGISTERED: list[Serializer] = []
 
 
 def register(serializer: Serializer) -> None:
-    """Add a serializer; the last one added that accepts an object saves it."""
+    """Add a serializer; the last one added that accepts an object saves it.
+
+    Raises:
+        InvalidInputError: It lacks a part, or its name is taken by the one for all objects.
+    """
+    lacking = [p for p in ("name", "accepts", "dump", "load") if not hasattr(serializer, p)]
+    if lacking or not isinstance(serializer.name, str) or serializer.name == _cloudpickle().name:
+        found = f"lacks {', '.join(lacking)}" if lacking else f"has the name {serializer.name!r}"
+        raise InvalidInputError(
+            "a serializer has a name of its own and the methods accepts, dump and load; "
+            f"{type(serializer).__name__} {found}"
+        )
     _REGISTERED.append(serializer)
+
+
+def unregister(serializer: Serializer) -> None:
+    """Take a serializer out again; versions that it saved still find it by its entry point."""
+    _REGISTERED.remove(serializer)
 
 
 def for_object(value: Any) -> Serializer:
@@ -86,9 +102,13 @@ def _cloudpickle() -> Serializer:
 
 __all__ = [
     "Allow",
+    "BufferRecord",
+    "ObjectRecord",
     "Serializer",
     "Source",
+    "Spool",
     "for_object",
     "named",
     "register",
+    "unregister",
 ]
