@@ -7,7 +7,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n logical
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types docs bench bench-peers clean
+.PHONY: help quickstart test lint types docs schemas bench bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ types: $(VENV)/.installed-lint  ## mypy --strict on the package, mypy and pyrigh
 docs: $(VENV)/.installed-docs  ## the documentation, into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W -n --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+schemas: $(VENV)/.installed-test  ## the JSON Schemas of the format, into docs/reference/schemas
+	$(BIN)/python docs/schemas.py
 
 bench: $(VENV)/.installed-bench  ## speed, against pickle and joblib
 	$(BIN)/python tests/bench/run.py
