@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modelversion import errors
+    from modelversion.checkpoint import Checkpoint
     from modelversion.default import load, track
     from modelversion.errors import ModelVersionError, SaveError
     from modelversion.handle import RunHandle
@@ -43,6 +44,7 @@ __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "Call": "tracking",
+    "Checkpoint": "checkpoint",
     "Directory": "loading",
     "Metric": "metrics",
     "Metrics": "metrics",
@@ -72,6 +74,7 @@ _HOMES = {
 
 __all__ = [
     "Call",
+    "Checkpoint",
     "Directory",
     "Metric",
     "Metrics",

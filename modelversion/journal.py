@@ -73,6 +73,7 @@ class Journal:
     ) -> None:
         self._store = store
         self.folder = folder
+        self.registry_id = registry_id
         self._fold = fold
         self._clock = clock
         self._run = run
@@ -401,6 +402,9 @@ class Journal:
         """Apply an entry, and refuse what a reader passes over: a key twice, a time that stands."""
         after = self._apply(head, data)
         what = f"{self.folder} entry {after.position}"
+        known = self._head
+        if known and known.position == after.position and known.digest != after.digest:
+            raise JournalRewoundError(f"{what} is another since this handle read it")
         _json.loads_strict(data, what)
         if after.time <= head.time:
             raise RecordError(f"{what} is of {after.time}, not after the entry before it")

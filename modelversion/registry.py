@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from modelversion import place, upkeep
+from modelversion.checkpoint import Checkpoint, read_checkpoint
 from modelversion.environment import find_actor
 from modelversion.errors import (
     InvalidInputError,
@@ -30,7 +31,7 @@ from modelversion.storage import Blob, open_store
 from modelversion.storage.spool import Spool
 from modelversion.table import Versions, select
 from modelversion.tracking import F, check_options, track
-from modelversion.verification import VerifyReport, verify_registry
+from modelversion.verification import VerifyReport, pin, verify_registry
 from modelversion.version import Version
 from modelversion.versions import Line, resolve
 
@@ -346,9 +347,28 @@ class Registry:
 
     # ---- upkeep
 
-    def verify(self) -> VerifyReport:
-        """Check every digest, every chain, and that every number is explained."""
-        return verify_registry(self._home, [history.line for history in self._all()])
+    def verify(self, *, since: Checkpoint | str | os.PathLike[str] | None = None) -> VerifyReport:
+        """Check every digest, every chain, and that every number is explained.
+
+        Args:
+            since: A checkpoint, its three lines, or the path of the file that holds them. A
+                journal that was cut off, rolled back or rewritten since is found and named.
+
+        Raises:
+            InvalidInputError: The checkpoint is another registry's, or none.
+        """
+        pinned = None if since is None else read_checkpoint(since)
+        return verify_registry(self._home, lambda name: self._history(name).line, since=pinned)
+
+    def checkpoint(self) -> Checkpoint:
+        """Give three lines to keep elsewhere, such as in git, that pin what every journal says.
+
+        Without one nobody can tell a journal that was cut off from one that was never longer.
+
+        Raises:
+            NotARegistryError: The place is empty.
+        """
+        return pin(self._home, [history.line for history in self._all()])
 
     def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
         """Clear what crashes left: claims without a commit, bytes of deleted versions, temporaries.

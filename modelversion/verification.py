@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
 from modelversion import _json, layout
-from modelversion.errors import IntegrityError, ModelVersionError
+from modelversion.checkpoint import Checkpoint, Pin
+from modelversion.errors import (
+    IntegrityError,
+    InvalidInputError,
+    ModelVersionError,
+    NotARegistryError,
+)
 from modelversion.files import VersionFiles
 from modelversion.home import Home
 from modelversion.records import Claim, VersionCommitted, VersionRecord
+from modelversion.refs import check_name
 from modelversion.schema import Json, from_json
 from modelversion.state import Decisions, Facts, Pointer, pointer
 from modelversion.storage import Store
@@ -38,12 +45,14 @@ class VerifyReport:
         problems: What is broken.
         pending: What a crash or a running save left, which is no fault: claims without a
             commit, bytes of deleted versions. `gc` clears it.
+        since: The checkpoint that the journals were held against.
     """
 
     subject: str
     versions: int
     problems: tuple[Problem, ...] = ()
     pending: tuple[Problem, ...] = ()
+    since: Checkpoint | None = None
 
     @property
     def ok(self) -> bool:
@@ -55,6 +64,8 @@ class VerifyReport:
 
     def __str__(self) -> str:
         head = f"{self.subject}: {self.versions} versions verified, "
+        if self.ok and self.since is not None:
+            return head + f"all good, and nothing of the checkpoint of {self.since.time} is gone"
         if self.ok:
             return head + "all good"
         return head + "\n".join([f"{len(self.problems)} broken", *map(str, self.problems)])
@@ -188,18 +199,103 @@ def _number_problems(line: Line, decided: Decisions) -> tuple[list[Problem], lis
     return broken, pending
 
 
-def verify_registry(home: Home, lines: list[Line]) -> VerifyReport:
-    """Check the registry's own journal, every model, and that there are no others."""
-    policies = home.policies()
-    problems = [] if policies is None else [Problem(*found) for found in policies.problems()]
-    known = {line.name for line in lines}
-    for item in home.store.list(layout.MODELS):
-        if item.name not in known:
-            problems.append(Problem(f"{layout.MODELS}/{item.name}", "is no model of the registry"))
-    reports = [verify_line(line) for line in lines]
+def verify_registry(
+    home: Home, open_line: Callable[[str], Line], *, since: Checkpoint | None = None
+) -> VerifyReport:
+    """Check the registry's own journal, every model, and that there are no others.
+
+    Args:
+        home: The registry's place.
+        open_line: Gives the model of a name.
+        since: What the journals must still say.
+
+    Raises:
+        InvalidInputError: The checkpoint is another registry's.
+    """
+    problems = [] if since is None else list(_pinned_problems(home, since))
+    names, broken = _names(home)
+    problems += broken
+    reports = [verify_line(open_line(name)) for name in names]
     return VerifyReport(
         subject=home.store.url,
         versions=sum(report.versions for report in reports),
         problems=(*problems, *(p for report in reports for p in report.problems)),
         pending=tuple(p for report in reports for p in report.pending),
+        since=since,
     )
+
+
+def _names(home: Home) -> tuple[list[str], list[Problem]]:
+    """Give the models: those of the registry's journal or, where that is broken, the folders."""
+    policies = home.policies()
+    problems = [] if policies is None else [Problem(*found) for found in policies.problems()]
+    folders = [item.name for item in home.store.list(layout.MODELS)]
+    if problems:
+        return [name for name in folders if _is_name(name)], problems
+    known = list(home.models())
+    strays = [Problem(f"{layout.MODELS}/{name}", _STRAY) for name in folders if name not in known]
+    return known, strays
+
+
+_STRAY = "is no model of the registry"
+
+
+def _is_name(folder: str) -> bool:
+    try:
+        return check_name(folder, "model") == folder
+    except InvalidInputError:
+        return False
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+
+
+def pin(home: Home, lines: Iterable[Line]) -> Checkpoint:
+    """Note where every journal ends now.
+
+    Raises:
+        NotARegistryError: The place is empty.
+    """
+    policies = home.policies()
+    if policies is None:
+        raise NotARegistryError(f"{home.store.url} is empty: there is no journal to pin yet")
+    journals = [policies]
+    for line in lines:
+        # Decisions first: what they name was committed before.
+        journals += [line.decisions, line.facts]
+    heads = {journal.folder: journal.head() for journal in journals}
+    return Checkpoint(
+        registry=policies.registry_id,
+        time=home.now(),
+        heads={folder: Pin(h.position, h.digest) for folder, h in heads.items() if h.position},
+    )
+
+
+def _pinned_problems(home: Home, since: Checkpoint) -> Iterator[Problem]:
+    """Name every journal that does not say any more what it said at a checkpoint.
+
+    The chain is checked elsewhere, so the pinned entry vouches for all before it.
+    """
+    found = home.id()
+    if found is None:
+        yield Problem(layout.REGISTRY, f"gone since the checkpoint of {since.time}")
+    elif found != since.registry:
+        raise InvalidInputError(
+            f"the checkpoint is of the registry {since.registry}, and {home.store.url} is "
+            f"{found}: give the checkpoint of this one, or find out who replaced it"
+        )
+    keys = [layout.entry(folder, pinned.position) for folder, pinned in since.heads.items()]
+    entries = home.store.read_many(keys)
+    for key, pinned, data in zip(keys, since.heads.values(), entries, strict=True):
+        if data is None:
+            yield Problem(
+                key,
+                f"missing, and the checkpoint of {since.time} has seen it; the journal was cut "
+                "off or restored from an older copy",
+            )
+        elif _json.digest(data) != pinned.digest:
+            yield Problem(
+                key,
+                f"is not the entry that the checkpoint of {since.time} has seen; the journal "
+                "was rewritten",
+            )

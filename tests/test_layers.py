@@ -27,6 +27,7 @@ RANKS = {
     "layout": 2,
     "schema": 2,
     "place": 4,
+    "checkpoint": 3,
     "records": 3,
     "reconstruct": 3,
     "environment": 4,

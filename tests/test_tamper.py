@@ -381,13 +381,13 @@ def test_a_flipped_byte_of_the_registrys_journal_is_found(saved, root):
     saved.save("other", 1)
     file = root / "policies" / "000000000001.json"
     data = file.read_bytes()
+    keys = {f"policies/00000000000{i}.json" for i in (1, 2)}
 
     for changed in _flips(data):
         _rewrite(file, changed)
         with pytest.raises(ModelVersionError):
             list(mv.Registry(root))
-        with pytest.raises(ModelVersionError):
-            mv.Registry(root).verify()
+        assert _keys(mv.Registry(root).verify()) & keys
 
 
 def test_the_last_entry_cannot_name_other_bytes(saved, root):
