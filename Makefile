@@ -7,7 +7,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n logical
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types docs schemas bench bench-peers clean
+.PHONY: help quickstart test engines lint types docs schemas bench bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ quickstart: $(VENV)/.installed-sklearn,pandas  ## train, version, pick, load and
 
 test: $(VENV)/.installed-test  ## the whole test suite, with coverage
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
+
+engines: $(VENV)/.installed-test $(VENV)/.installed-engines  ## Dask, Ray, Spark, joblib and others, with real workers
+	$(BIN)/python -m pytest tests/engines
 
 lint: types  ## ruff, then the types
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ from modelversion.errors import (
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.loading import check_allow
-from modelversion.mode import is_disabled
+from modelversion.mode import is_disabled, warn_of_rank
 from modelversion.model import Model
 from modelversion.refs import check_name, parse
 from modelversion.run import Run, Setting, Target
@@ -274,6 +274,7 @@ class Registry:
             tags=notes.tags,
             description=description,
         )
+        warn_of_rank(model)
         run = Run(setting, self._target(), off=is_disabled())
         run.log_first(params, notes.parents)
         return run

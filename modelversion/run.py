@@ -24,6 +24,7 @@ from modelversion.errors import (
 )
 from modelversion.fingerprint import describe
 from modelversion.metrics import check_key, check_metrics
+from modelversion.mode import rank
 from modelversion.params import encoded, params_of
 from modelversion.records import DataRecord, MetricRecord
 from modelversion.refs import check_name
@@ -170,13 +171,17 @@ class Run:
             )
         self.value = value
         try:
-            self.version = None if self._off else self._commit(failed=None)
+            self.version = None if self._makes_nothing() else self._commit(failed=None)
         except SaveError as e:
             e.value = e.value if value is None else value
             raise
         finally:
             self._end(_COMMITTED)
         return self.version
+
+    def _makes_nothing(self) -> bool:
+        # The process group may have been made since the run began.
+        return self._off or rank() > 0
 
     def discard(self) -> None:
         """End the run and commit nothing."""
@@ -185,7 +190,8 @@ class Run:
     def fail(self, e: BaseException) -> None:
         """End the run by an exception: discard it, or keep it, marked as failed."""
         try:
-            if self._setting.keep_failed and not self._off and os.getpid() == self.pid:
+            kept = self._setting.keep_failed and not self._makes_nothing()
+            if kept and os.getpid() == self.pid:
                 text = f"{type(e).__name__}: {e}"[:1000]
                 self.version = self._commit(failed=text.encode("utf-8", "replace").decode())
         except Exception as failure:  # noqa: BLE001 - the run's own exception must not be hidden

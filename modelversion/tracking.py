@@ -13,7 +13,7 @@ from modelversion import current
 from modelversion.arguments import bind
 from modelversion.errors import InvalidNameError, InvalidValueError, NoActiveRunError, SaveError
 from modelversion.forms import awaited, called, in_form
-from modelversion.mode import is_disabled
+from modelversion.mode import is_disabled, warn_of_rank
 from modelversion.refs import check_name
 from modelversion.run import Run, Setting, Target
 from modelversion.source import function_source
@@ -84,6 +84,7 @@ class _Tracker:
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recording | None:
         """Show that the place can be written, and note the arguments as they came."""
         if is_disabled():
+            warn_of_rank(self.model)
             return None
         setting = Setting(
             model=self.model,

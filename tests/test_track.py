@@ -644,3 +644,70 @@ def test_tasks_do_not_mix(registry):
     for i, (version, last) in enumerate(asyncio.run(main())):
         assert version == last
         assert version.load() == {"i": i}
+
+
+# ---- distributed training
+
+
+def test_only_rank_0_of_torchrun_commits(registry, monkeypatch):
+    """The others run their function, log into nothing, and say so once a call."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+
+    @registry.track("churn")
+    def train(rank):
+        mv.log_metrics(loss=0.5)
+        return {"w": rank}
+
+    for rank in ("1", "2"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.warns(NothingRecordedWarning, match=f"rank {rank} .* rank 0 commits 'churn'"):
+            assert train(int(rank)) == {"w": int(rank)}
+    assert list(registry) == []
+    monkeypatch.setenv("RANK", "0")
+    train(0)
+
+    assert registry.load("churn") == {"w": 0}
+    assert len(registry["churn"]) == 1
+
+
+def test_a_run_block_of_another_rank_makes_nothing(registry, monkeypatch):
+    """As a tracked function does."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", "3")
+
+    with pytest.warns(NothingRecordedWarning, match="rank 3"), registry.run("churn") as run:
+        run.log_model({"w": 1})
+
+    assert run.version is None
+    assert list(registry) == []
+
+
+def test_a_rank_counts_when_the_run_ends(registry, monkeypatch):
+    """Training code often makes its process group inside the tracked function."""
+
+    @registry.track("churn", on_error="keep")
+    def train(fails):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        monkeypatch.setenv("RANK", "1")
+        if fails:
+            raise RuntimeError("stop")
+        return {"w": 1}
+
+    assert train(False) == {"w": 1}
+    monkeypatch.delenv("RANK")
+    with pytest.raises(RuntimeError, match="stop"):
+        train(True)
+
+    assert list(registry) == []
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "1"}, {"TORCHELASTIC_RUN_ID": "x", "RANK": "one"}])
+def test_a_variable_of_something_else_is_no_rank(registry, monkeypatch, variables):
+    """RANK alone may be anybody's."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    with registry.run("churn") as run:
+        run.log_model({"w": 1})
+
+    assert run.version.ref == "churn:1"
