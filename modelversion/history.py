@@ -15,6 +15,7 @@ from modelversion.schema import Json, to_json
 from modelversion.state import Decisions, Pointer
 from modelversion.versions import Line, fetch, live_numbers
 
+Identity = tuple[str, int, str]
 MISSING_PARTS = "left_out"
 _RETAGGED = "retagged"
 
@@ -30,6 +31,8 @@ class History:
         self._read: Head | None = None
         self._rows: dict[int, Json] = {}
         self.notes: dict[int, list[Json]] = {}
+        # (model, number, nonce) where it was saved first -> number of the copy here
+        self._copies: dict[Identity, int] = {}
         self.decisions = Decisions()
         self._locks: dict[int, threading.Lock] = {}
         # The columns made last, and what they were made of.
@@ -67,11 +70,24 @@ class History:
                     "actor": entry["actor"]["name"],
                     "pointer": (event["nonce"], event["size"], event["sha256"]),
                 }
+                if "copied_from" in event:
+                    self._apply_copy(number, event["copied_from"])
         elif number in self._rows and kind == TagsChanged.kind:
             self._retag(number, event)
         elif number in self._rows and kind == NoteAdded.kind:
-            note = {"text": event["text"], "time": entry["time"], "actor": entry["actor"]["name"]}
-            self.notes.setdefault(number, []).append(note)
+            self.notes.setdefault(number, []).append(_note(entry))
+
+    def _apply_copy(self, number: int, copied: Json) -> None:
+        """Take over what was said of a version where it was copied from."""
+        origin = copied["origin"]
+        identity = origin["model"], origin["number"], origin["nonce"]
+        self._copies[identity] = number
+        row = self._rows[number]
+        row.update(actor=copied["actor"]["name"], identity=identity)
+        self._retag(number, {"set": copied.get("tags", {}), "removed": copied.get("untagged", ())})
+        told = [e for e in copied.get("history", ()) if e["event"].get("kind") == NoteAdded.kind]
+        if told:
+            self.notes[number] = [_note(entry) for entry in told]
 
     def _read_committed(self, number: int) -> bool:
         return number in self.line.facts.seen().state.committed
@@ -96,6 +112,20 @@ class History:
         """Give a version's pointer."""
         nonce, size, sha256 = self._rows[number]["pointer"]
         return Pointer(number=number, nonce=nonce, size=size, sha256=sha256)
+
+    def identity(self, number: int) -> Identity:
+        """Tell a version's model, number and nonce where it was saved first."""
+        own = (self.line.name, number, self._rows[number]["pointer"][0])
+        found: Identity = self._rows[number].get("identity", own)
+        return found
+
+    def find(self, identity: Identity) -> int | None:
+        """Give the number of the version, or of its copy, that exists here."""
+        model, number, nonce = identity
+        row = self._rows.get(number)
+        own = model == self.line.name and row is not None and row["pointer"][0] == nonce
+        found = number if own else self._copies.get(identity)
+        return None if found is None or found in self.decisions.deleted else found
 
     def object_digest(self, number: int) -> str | None:
         """Give the digest of a version's object, none or empty without one; no file is read.
@@ -171,6 +201,11 @@ class History:
         for space in _SPACES[:3]:
             table.update(_spread(space, rows))
         return table
+
+
+def _note(entry: Json) -> Json:
+    actor = entry["actor"]["name"]
+    return {"text": entry["event"]["text"], "time": entry["time"], "actor": actor}
 
 
 PLAIN_COLUMNS = (

@@ -8,18 +8,26 @@ from __future__ import annotations
 import contextlib
 
 from modelversion import _json, layout
-from modelversion.errors import ModelNotFoundError, ModelVersionError, NotARegistryError
+from modelversion.errors import (
+    ConflictError,
+    ModelNotFoundError,
+    ModelVersionError,
+    NotARegistryError,
+    RecordError,
+)
 from modelversion.journal import Clock, Journal
 from modelversion.records import (
     FORMAT,
     Actor,
+    ForkRecord,
     ModelCreated,
+    RegistryForked,
     RegistryRecord,
     check_format,
 )
 from modelversion.schema import from_json, stored
 from modelversion.state import MODELS, Fold, Models
-from modelversion.storage import KeyAbsent, KeyTaken, Store, nonce
+from modelversion.storage import KeyTaken, Store, nonce
 
 _HARMLESS = (".gitignore", ".DS_Store", "desktop.ini")
 
@@ -27,16 +35,17 @@ _HARMLESS = (".gitignore", ".DS_Store", "desktop.ini")
 class Home:
     """Where a registry lives, who acts, and which clock tells the time."""
 
-    def __init__(self, store: Store, actor: Actor, clock: Clock) -> None:
+    def __init__(self, store: Store, actor: Actor, clock: Clock, ids: tuple[str, ...] = ()) -> None:
         self.store = store
         self.actor = actor
         self.clock = clock
-        self._id: str | None = None
+        # The id that the registry was made with, then one for each fork.
+        self._ids = ids
         self._policies: Journal | None = None
         self._names: dict[str, str] = {}
 
-    def __reduce__(self) -> tuple[type[Home], tuple[Store, Actor, Clock]]:
-        return Home, (self.store, self.actor, self.clock)
+    def __reduce__(self) -> tuple[type[Home], tuple[Store, Actor, Clock, tuple[str, ...]]]:
+        return Home, (self.store, self.actor, self.clock, self._ids)
 
     def now(self) -> str:
         """Give the clock's time as stored."""
@@ -45,7 +54,11 @@ class Home:
     @property
     def seen_id(self) -> str | None:
         """The registry's id as far as it was read."""
-        return self._id
+        return self._ids[-1] if self._ids else None
+
+    def is_own(self, registry_id: str) -> bool:
+        """Tell whether an id is this registry's, or that of one it was forked from."""
+        return self.id() is not None and registry_id in self._ids
 
     def id(self) -> str | None:
         """Give the registry's id, None while the place is empty.
@@ -54,12 +67,23 @@ class Home:
             NotARegistryError: The place holds something else.
             NewerFormatError: A newer release made it.
         """
-        if self._id is None:
-            try:
-                self._id = _registry_id(self.store.read(layout.REGISTRY), self.store.url)
-            except KeyAbsent:
+        if not self._ids:
+            data, fork = self.store.read_many([layout.REGISTRY, _fork(1)])
+            if data is None:
                 return None
-        return self._id
+            self._ids = self._lineage(_registry_id(data, self.store.url), fork)
+        return self._ids[-1]
+
+    def _lineage(self, first: str, fork: bytes | None) -> tuple[str, ...]:
+        ids: tuple[str, ...] = (first,)
+        while fork is not None:
+            what = f"{self.store.url}/{_fork(len(ids))}"
+            record = from_json(ForkRecord, _json.loads_strict(fork, what), what)
+            if record.previous != ids[-1]:
+                raise RecordError(f"{what} continues the registry {record.previous}, not {ids[-1]}")
+            ids = (*ids, record.id)
+            (fork,) = self.store.read_many([_fork(len(ids))])
+        return ids
 
     def ensure(self) -> str:
         """Give the registry's id, making the registry where there is none.
@@ -71,15 +95,15 @@ class Home:
         """
         self.check()
         self.store.prove()
-        if self._id is not None:
-            return self._id
+        if self._ids:
+            return self._ids[-1]
         record = RegistryRecord(
             format=FORMAT, id=nonce() + nonce(), created_at=self.now(), actor=self.actor
         )
         with contextlib.suppress(KeyTaken):
             self.store.put_new(layout.REGISTRY, stored(record))
-        self._id = _registry_id(self.store.read(layout.REGISTRY), self.store.url)
-        return self._id
+        self._ids = (_registry_id(self.store.read(layout.REGISTRY), self.store.url),)
+        return self._ids[-1]
 
     def check(self) -> None:
         """Refuse a place that holds something else, before anything is written to it."""
@@ -100,8 +124,12 @@ class Home:
         )
 
     def journal(self, folder: str, fold: Fold, registry_id: str) -> Journal:
-        """Give a handle on one of the registry's journals."""
-        return Journal(self.store, folder, fold, registry_id=registry_id, clock=self.clock)
+        """Give a handle on one of the registry's journals.
+
+        Chains begin with the id that the registry was made with, whatever it was forked to.
+        """
+        first = self._ids[0] if self._ids else registry_id
+        return Journal(self.store, folder, fold, registry_id=first, clock=self.clock)
 
     # ---- models
 
@@ -151,6 +179,42 @@ class Home:
             policies.append(lambda state: _create(state, name, display), actor=self.actor)
         self.models()
 
+    # ---- forking
+
+    def fork(self, reason: str) -> str:
+        """Give the place an id of its own, and say so in its journal."""
+        self.store.prove()
+        record = ForkRecord(
+            id=nonce() + nonce(),
+            previous=self.require_id(),
+            created_at=self.now(),
+            actor=self.actor,
+            reason=reason,
+        )
+        try:
+            self.store.put_new(_fork(len(self._ids)), stored(record))
+        except KeyTaken as e:
+            raise ConflictError(
+                f"{self.store.url} was forked by somebody else since it was opened; open it again"
+            ) from e
+        self._ids = (*self._ids, record.id)
+        event = RegistryForked(id=record.id, previous=record.previous, reason=reason)
+        policies = self.policies()
+        if policies is not None:
+            policies.append(lambda _: event, actor=self.actor)
+        return record.id
+
+    def require_id(self) -> str:
+        """Give the registry's id.
+
+        Raises:
+            NotARegistryError: The place is empty.
+        """
+        found = self.id()
+        if found is None:
+            raise NotARegistryError(f"{self.store.url} is empty; save something to it first")
+        return found
+
 
 class _Exists(Exception):  # noqa: N818 - a signal inside this module
     pass
@@ -160,6 +224,10 @@ def _create(state: Models, key: str, display: str) -> ModelCreated:
     if key in state.names:
         raise _Exists
     return ModelCreated(model=key, display=display)
+
+
+def _fork(n: int) -> str:
+    return layout.entry(layout.FORKS, n)
 
 
 def _registry_id(data: bytes, url: str) -> str:

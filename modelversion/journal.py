@@ -73,7 +73,6 @@ class Journal:
     ) -> None:
         self._store = store
         self.folder = folder
-        self.registry_id = registry_id
         self._fold = fold
         self._clock = clock
         self._run = run

@@ -15,6 +15,7 @@ from modelversion.errors import InvalidPathError
 from modelversion.refs import WINDOWS_DEVICES
 
 REGISTRY = "registry.json"
+FORKS = "forks"
 POLICIES = "policies"
 MODELS = "models"
 CLAIM = "claim.json"
@@ -77,6 +78,12 @@ def artifact_path(path: Any) -> str:
         if problem:
             raise InvalidPathError(f"artifact path {path[:200]!r}: part {part[:80]!r} {problem}")
     return f"{ARTIFACTS}/{path}"
+
+
+def is_stored_path(path: str) -> bool:
+    """Tell whether a path that a `version.json` lists stays inside the version's folder."""
+    own = path in (CLAIM, VERSION)
+    return not own and not any(_part_problem(part) for part in path.split("/"))
 
 
 def _part_problem(part: str) -> str | None:

@@ -17,7 +17,6 @@ from modelversion._json import decode
 from modelversion.errors import (
     FileMissingError,
     InvalidInputError,
-    InvalidPathError,
     ObjectNotFoundError,
     WithdrawnWarning,
 )
@@ -186,7 +185,7 @@ def open_directory(path: str | os.PathLike[str]) -> Directory:
 
     Raises:
         FileMissingError: There is no `version.json`.
-        RecordError: It does not parse.
+        RecordError: It does not parse, or lists a file outside the directory.
     """
     folder = Path(path)
     try:
@@ -194,9 +193,6 @@ def open_directory(path: str | os.PathLike[str]) -> Directory:
     except (FileNotFoundError, NotADirectoryError) as e:
         raise FileMissingError(f"{folder} has no {layout.VERSION}") from e
     record = parse_version(data, str(folder / layout.VERSION))
-    for file in record.files:
-        if file.path.startswith(("/", "\\")) or ".." in file.path.split("/"):
-            raise InvalidPathError(f"{folder}/{layout.VERSION} lists {file.path!r}, outside it")
     store = open_store(folder.absolute().parent)
     return Directory(
         folder, record, VersionFiles(store, folder.absolute().name, record.files, str(folder))

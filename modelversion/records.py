@@ -53,6 +53,18 @@ class RegistryRecord:
 
 
 @record
+class ForkRecord:
+    """`forks/<n>.json`: a copy of a registry goes its own way under another id."""
+
+    id: str = plain(str)
+    previous: str = plain(str)
+    created_at: str = plain(str)
+    actor: Actor = one(Actor)
+    reason: str = plain(str)
+    extra: Json = attrs.field(factory=dict)
+
+
+@record
 class Claim:
     """`claim.json`: number n of a model is taken by the process that knows the nonce."""
 
@@ -83,6 +95,31 @@ class Origin:
     model: str = plain(str)
     number: int = plain(int)
     nonce: str = plain(str)
+    extra: Json = attrs.field(factory=dict)
+
+
+@record
+class CopiedFrom:
+    """Where a copy came from, which its own registry could not say otherwise.
+
+    `origin` is the one in its `version.json`; `registry`, `model` and `number` name the version
+    that was read, and `actor` who saved it first. `heads` are the ends of the source's journals,
+    folder -> position and sha256. `tags` and `untagged` are what changed since the save. `history`
+    are the entries about the version, oldest first; of those that are too many the oldest are left
+    out and counted. `parents` are references in the source.
+    """
+
+    origin: Origin = one(Origin)
+    registry: str = plain(str)
+    model: str = plain(str)
+    number: int = plain(int)
+    actor: Actor = one(Actor)
+    heads: Json = json_object()
+    tags: Json = json_object()
+    untagged: tuple[str, ...] = texts()
+    parents: tuple[str, ...] = texts()
+    history: tuple[Json, ...] = texts()
+    left_out: int | None = plain(OPTIONAL_INT, None)
     extra: Json = attrs.field(factory=dict)
 
 
@@ -212,6 +249,18 @@ class ModelCreated:
 
 
 @record
+class RegistryForked:
+    """A copy of the registry `previous` goes its own way from here on."""
+
+    kind: ClassVar[str] = "registry.forked"
+    must_understand: ClassVar[bool] = False
+    id: str = plain(str)
+    previous: str = plain(str)
+    reason: str = plain(str)
+    extra: Json = attrs.field(factory=dict)
+
+
+@record
 class VersionCommitted:
     """Number, claim nonce, size and sha256 of `version.json`, and the summary for tables."""
 
@@ -223,6 +272,7 @@ class VersionCommitted:
     sha256: str = plain(str)
     content: str = plain(str)
     summary: Json = json_object()
+    copied_from: CopiedFrom | None = one(CopiedFrom, None)
     extra: Json = attrs.field(factory=dict)
 
 

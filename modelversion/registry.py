@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 from modelversion import place, upkeep
 from modelversion.checkpoint import Checkpoint, read_checkpoint
+from modelversion.copying import Courier
 from modelversion.environment import find_actor
 from modelversion.errors import (
     InvalidInputError,
@@ -26,7 +27,7 @@ from modelversion.refs import check_name, parse
 from modelversion.run import Run, Setting, Target
 from modelversion.saving import Frozen, save
 from modelversion.serializers import Allow
-from modelversion.snapshot import NOTHING, Notes, check_notes
+from modelversion.snapshot import NOTHING, Notes, check_notes, check_text
 from modelversion.storage import Blob, open_store
 from modelversion.storage.spool import Spool
 from modelversion.table import Versions, select
@@ -345,6 +346,71 @@ class Registry:
         """Give the versions of all models that meet a condition; see `Model.versions`."""
         rows = select(self._all(), where=where, order_by=order_by, limit=limit)
         return Versions(rows, self._allow)
+
+    # ---- other registries
+
+    @overload  # a str is also an iterable of them, and is taken for one reference
+    def copy(self, what: str | Version, /, *, to: Registry) -> Version: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def copy(self, what: Model | Iterable[str | Version], /, *, to: Registry) -> list[Version]: ...
+
+    def copy(
+        self, what: str | Version | Model | Iterable[str | Version], /, *, to: Registry
+    ) -> Version | list[Version]:
+        """Copy versions into another registry: the same bytes and digests, numbers of its own.
+
+        Tags and notes, where it came from and what its journals said of it go along
+        (`Version.copied_from`), and so does a withdrawal; stages and aliases do not. What is
+        there already is not copied again, so a copy that was interrupted can be repeated.
+
+        Args:
+            what: A reference, a version, a model with all of its versions, or a list.
+            to: The registry to copy into.
+
+        Returns:
+            The copy, or for a model or a list the copies in order.
+
+        Raises:
+            NotFoundError: There is no such version.
+            IntegrityError: A byte of it is not the committed one; it was not copied.
+            ConflictError: Both places are one registry, copied as a folder; see `fork`.
+        """
+        if not isinstance(to, Registry):
+            raise InvalidInputError(f"to must be a Registry, found {to!r:.80}")
+        items = [what] if isinstance(what, (str, Version)) else list(what)
+        chosen = [self._own(item) for item in items]
+        courier = Courier(self._home, self._history, to._home, to._receive)
+        found = [courier.copy(version._history, version._pointer) for version in chosen]
+        copies = [Version(history, pointer, to._allow) for history, pointer in found]
+        return copies[0] if isinstance(what, (str, Version)) else copies
+
+    def _own(self, item: Any) -> Version:
+        if isinstance(item, str):
+            return self.get(item)
+        if not isinstance(item, Version):
+            raise InvalidInputError(f"copy takes references and versions, found {item!r:.80}")
+        if item._line.registry_id != self.id:
+            raise InvalidInputError(f"{item.ref} is of another registry; copy it from there")
+        return item
+
+    def _receive(self, name: str) -> History:
+        line = self._line(check_name(name, "model"))
+        self._home.create_model(line.name, name)
+        return self._history(line.name)
+
+    def fork(self, *, reason: str) -> str:
+        """Give a copied folder an id of its own, before it is written to; the id is returned.
+
+        Two places of one id can never be told apart again once both are written to. That a folder
+        is a copy cannot be seen from the inside, so nothing but you can know when to call this.
+
+        Raises:
+            NotARegistryError: The place is empty.
+        """
+        found = self._home.fork(check_text(reason, "reason"))
+        self._histories = {}
+        return found
 
     # ---- upkeep
 

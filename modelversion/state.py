@@ -20,6 +20,7 @@ from modelversion.records import (
     Entry,
     ModelCreated,
     NoteAdded,
+    RegistryForked,
     TagsChanged,
     VersionAbandoned,
     VersionCommitted,
@@ -272,6 +273,10 @@ def _model_created(state: Models, event: ModelCreated, entry: Entry) -> Models |
     return attrs.evolve(state, names={**state.names, event.model: event.display})
 
 
+def _registry_forked(state: Models, event: RegistryForked, entry: Entry) -> Models:
+    return state
+
+
 # ---- the three journals of this format -----------------------------------------------------------
 
 
@@ -345,7 +350,10 @@ DECISIONS = Fold(
 )
 MODELS = Fold(
     Models(),
-    {ModelCreated.kind: (ModelCreated, _model_created)},
+    {
+        ModelCreated.kind: (ModelCreated, _model_created),
+        RegistryForked.kind: (RegistryForked, _registry_forked),
+    },
     lambda state: {"names": state.names, "void": state.void},
     lambda value: Models(names=value["names"], void=value["void"]),
 )

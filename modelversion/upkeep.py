@@ -250,7 +250,7 @@ def gc(home: Home, lines: Sequence[Line], *, older_than: timedelta, dry_run: boo
         for number in _unfinished(line, limit):
             if dry_run:
                 removed += _left(line, number)
-            if dry_run or _abandon(line, number):
+            if dry_run or abandon(line, number, "gc: claimed and never committed"):
                 abandoned.append(line.ref(number))
         removed += _swept(line, dry_run)
     removed += _temporaries(home.store, limit, dry_run)
@@ -288,11 +288,13 @@ class _Committed(Exception):  # noqa: N818 - a signal inside this module
     pass
 
 
-def _abandon(line: Line, number: int) -> bool:
+def abandon(line: Line, number: int, reason: str) -> bool:
+    """Say that a claimed number will never be committed; False if it was, or was said before."""
+
     def decide(state: Facts) -> VersionAbandoned:
         if number in state.committed or number in state.abandoned:
             raise _Committed
-        return VersionAbandoned(number=number, reason="gc: claimed and never committed")
+        return VersionAbandoned(number=number, reason=reason)
 
     try:
         line.facts.append(decide, actor=line.home.actor)

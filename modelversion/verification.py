@@ -106,12 +106,9 @@ def _claim_problems(line: Line, version: Pointer) -> Iterator[Problem]:
     except IntegrityError as e:
         yield Problem(key, str(e))
         return
-    if (claim.registry, claim.model, claim.number, claim.nonce) != (
-        line.registry_id,
-        line.name,
-        version.number,
-        version.nonce,
-    ):
+    found = (claim.model, claim.number, claim.nonce)
+    own = line.is_own(claim.registry)
+    if not own or found != (line.name, version.number, version.nonce):
         yield Problem(key, "is not the claim that the commit names")
 
 
@@ -265,7 +262,7 @@ def pin(home: Home, lines: Iterable[Line]) -> Checkpoint:
         journals += [line.decisions, line.facts]
     heads = {journal.folder: journal.head() for journal in journals}
     return Checkpoint(
-        registry=policies.registry_id,
+        registry=home.require_id(),
         time=home.now(),
         heads={folder: Pin(h.position, h.digest) for folder, h in heads.items() if h.position},
     )

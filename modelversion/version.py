@@ -32,6 +32,7 @@ from modelversion.metrics import Metrics, check_key, direction
 from modelversion.records import (
     Actor,
     CodeRecord,
+    CopiedFrom,
     DataRecord,
     EnvironmentRecord,
     FileRecord,
@@ -44,7 +45,14 @@ from modelversion.snapshot import check_tags, check_text
 from modelversion.state import Decisions, Pointer
 from modelversion.storage import KeyAbsent
 from modelversion.verification import VerifyReport, verify_version
-from modelversion.versions import Line, Opened, open_version, refuse_deleted, resolve
+from modelversion.versions import (
+    Line,
+    Opened,
+    copied_from,
+    open_version,
+    refuse_deleted,
+    resolve,
+)
 
 
 class Version:
@@ -173,8 +181,15 @@ class Version:
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """References of the versions it was made from."""
-        return self._record.parents
+        """References of the versions it was made from; of a copy, those that are here too."""
+        if self.copied_from is None:
+            return self._record.parents
+        return tuple(self._history.refresh().full(self.number).get("parents", ()))
+
+    @property
+    def copied_from(self) -> CopiedFrom | None:
+        """Where it was copied from, None for a version that was saved here."""
+        return copied_from(self._line, self._pointer, self._record.origin)
 
     @property
     def files(self) -> tuple[FileRecord, ...]:

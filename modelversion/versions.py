@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -16,6 +16,7 @@ from modelversion.errors import (
     JournalForkError,
     ModelVersionError,
     OriginMismatchError,
+    RecordError,
     SizeMismatchError,
     StorageError,
     VersionNotFoundError,
@@ -25,6 +26,7 @@ from modelversion.home import Home
 from modelversion.journal import Head, Journal
 from modelversion.records import (
     Claim,
+    CopiedFrom,
     Origin,
     VersionCommitted,
     VersionRecord,
@@ -73,6 +75,10 @@ class Line:
         """Give a version's reference in lower case, which needs no request."""
         return f"{self.name}:{number}"
 
+    def is_own(self, registry_id: str) -> bool:
+        """Tell whether an id is the registry's, or that of one it was forked from."""
+        return registry_id == self.registry_id or self.home.is_own(registry_id)
+
     def live(self) -> list[int]:
         """Give the numbers that are committed and not deleted, lowest first."""
         numbers = live_numbers(self.facts.head().state, self.decisions.head().state)
@@ -86,8 +92,8 @@ class _Repeat(Exception):  # noqa: N818 - a signal inside this module
     pass
 
 
-class _Abandoned(Exception):  # noqa: N818 - a signal inside this module
-    pass
+class Abandoned(Exception):  # noqa: N818 - a signal, never shown to a user
+    """A gc gave up the number of a commit."""
 
 
 def commit(line: Line, snapshot: Snapshot, *, new: bool) -> Pointer:
@@ -106,7 +112,7 @@ def commit(line: Line, snapshot: Snapshot, *, new: bool) -> Pointer:
         return repeated
     while True:
         claim = claim_number(line)
-        with contextlib.suppress(KeyTaken, _Abandoned), _vanished(line, claim):
+        with contextlib.suppress(KeyTaken, Abandoned), vanished(line, claim):
             data = fill(line, claim, snapshot)
             event = committed(claim, snapshot, data)
             line.facts.append(unless_abandoned(event), actor=claim.actor, fresh=False)
@@ -114,14 +120,14 @@ def commit(line: Line, snapshot: Snapshot, *, new: bool) -> Pointer:
 
 
 @contextlib.contextmanager
-def _vanished(line: Line, claim: Claim) -> Iterator[None]:
+def vanished(line: Line, claim: Claim) -> Iterator[None]:
     """Files that vanish while they are written belong to a number that a gc abandoned."""
     try:
         yield
     except StorageError as e:
         gone = isinstance(e.__cause__, FileNotFoundError)
         if gone and claim.number in line.facts.head().state.abandoned:
-            raise _Abandoned from e
+            raise Abandoned from e
         raise
 
 
@@ -200,19 +206,21 @@ def fill(line: Line, claim: Claim, snapshot: Snapshot) -> bytes:
     data = stored(snapshot.version_record(origin, created_at=claim.time, actor=claim.actor))
     version = Blob(layout.VERSION, len(data), _json.digest(data), data)
     line.home.store.fill(
-        line.folder(claim.number), [*snapshot.blobs, version], _shared(line, snapshot)
+        line.folder(claim.number),
+        [*snapshot.blobs, version],
+        shared(line, snapshot.blobs, snapshot.content),
     )
     return data
 
 
-def _shared(line: Line, snapshot: Snapshot) -> dict[str, str]:
+def shared(line: Line, blobs: Sequence[Blob], content: str) -> dict[str, str]:
     """Find files of the latest version that hold the same bytes as ours.
 
     Small files are cheaper written than looked up.
     """
     state: Facts = line.facts.seen().state
-    large = any(blob.size >= _SHARE_FROM for blob in snapshot.blobs)
-    if state.newest is None or not (large or state.content == snapshot.content):
+    large = any(blob.size >= _SHARE_FROM for blob in blobs)
+    if state.newest is None or not (large or state.content == content):
         return {}
     try:
         before = fetch(line, state.newest)
@@ -222,7 +230,7 @@ def _shared(line: Line, snapshot: Snapshot) -> dict[str, str]:
     known = {(file.size, file.sha256): f"{folder}/{file.path}" for file in before.files}
     return {
         blob.path: known[blob.size, blob.sha256]
-        for blob in snapshot.blobs
+        for blob in blobs
         if (blob.size, blob.sha256) in known
     }
 
@@ -244,7 +252,7 @@ def unless_abandoned(event: VersionCommitted) -> Callable[[Facts], VersionCommit
 
     def decide(state: Facts) -> VersionCommitted:
         if event.number in state.abandoned:
-            raise _Abandoned
+            raise Abandoned
         return event
 
     return decide
@@ -316,7 +324,17 @@ def _pointer(line: Line, number: int, facts: Head) -> Pointer:
     state: Facts = facts.state
     if state.newest is not None and state.newest.number == number:
         return state.newest
-    position = state.position_of(number)
+    return pointer(commit_of(line, number, facts))
+
+
+def commit_of(line: Line, number: int, facts: Head) -> VersionCommitted:
+    """Give the event by which a version exists, as the journal's head says.
+
+    Raises:
+        VersionNotFoundError: The number was never committed.
+        JournalForkError: The entry is another than was appended.
+    """
+    position = facts.state.position_of(number)
     if position is None:
         return _search(line, number, facts)
     keys = [layout.entry(line.facts.folder, position + i) for i in (0, 1)]
@@ -328,18 +346,18 @@ def _pointer(line: Line, number: int, facts: Head) -> Pointer:
     event = from_json(VersionCommitted, _event(entry.event), f"{keys[0]}.event")
     if event.number != number or (after and after.previous != _json.digest(data)):
         raise JournalForkError(f"{keys[0]} is not the entry that was appended there")
-    return pointer(event)
+    return event
 
 
 def _event(value: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in value.items() if k not in ("kind", "must_understand")}
 
 
-def _search(line: Line, number: int, facts: Head) -> Pointer:
+def _search(line: Line, number: int, facts: Head) -> VersionCommitted:
     for entry in line.facts.history(line.facts.start(), facts):
         event = entry["event"]
         if event["kind"] == VersionCommitted.kind and event["number"] == number:
-            return pointer(from_json(VersionCommitted, _event(event), line.ref(number)))
+            return from_json(VersionCommitted, _event(event), line.ref(number))
     raise VersionNotFoundError(_no_version(line, number, facts.state))
 
 
@@ -353,6 +371,13 @@ def fetch(line: Line, version: Pointer) -> VersionRecord:
         IntegrityError: It is missing, another, or stands in a folder that is not its own.
         VersionNotFoundError: It was deleted meanwhile.
     """
+    record = parse_version(fetch_bytes(line, version), f"{line.label(version.number)} version.json")
+    _check_origin(line, version, record.origin)
+    return record
+
+
+def fetch_bytes(line: Line, version: Pointer) -> bytes:
+    """Read the committed bytes of `version.json`."""
     what = f"{line.label(version.number)} {layout.VERSION}"
     try:
         data = line.home.store.read(f"{line.folder(version.number)}/{layout.VERSION}")
@@ -363,16 +388,18 @@ def fetch(line: Line, version: Pointer) -> VersionRecord:
         raise SizeMismatchError(f"{what} has {len(data)} bytes, committed were {version.size}")
     if _json.digest(data) != version.sha256:
         raise DigestMismatchError(f"{what} is not the committed one: its sha256 is another")
-    record = parse_version(data, what)
-    _check_origin(line, version, record.origin)
-    return record
+    return data
 
 
 def parse_version(data: bytes, what: str) -> VersionRecord:
     """Read the bytes of a `version.json`."""
     value = _json.loads_strict(data, what)
     check_format(value, what)
-    return from_json(VersionRecord, value, what)
+    record = from_json(VersionRecord, value, what)
+    for file in record.files:
+        if not layout.is_stored_path(file.path):
+            raise RecordError(f"{what} lists the file {file.path[:200]!r}, which cannot be its own")
+    return record
 
 
 def refuse_deleted(line: Line, number: int) -> None:
@@ -382,13 +409,27 @@ def refuse_deleted(line: Line, number: int) -> None:
 
 
 def _check_origin(line: Line, version: Pointer, origin: Origin) -> None:
-    expected = (line.registry_id, line.name, version.number, version.nonce)
-    found = (origin.registry, origin.model, origin.number, origin.nonce)
-    if found != expected:
+    if _is_from_here(line, version, origin):
+        return
+    copied = copied_from(line, version, origin)
+    if copied is None or copied.origin != origin:
         raise OriginMismatchError(
             f"{line.ref(version.number)} holds {origin.model}:{origin.number} of registry "
             f"{origin.registry}; its folder was copied or swapped"
         )
+
+
+def _is_from_here(line: Line, version: Pointer, origin: Origin) -> bool:
+    found = (origin.model, origin.number, origin.nonce)
+    return found == (line.name, version.number, version.nonce) and line.is_own(origin.registry)
+
+
+def copied_from(line: Line, version: Pointer, origin: Origin) -> CopiedFrom | None:
+    """Tell what the commit says of a version's origin, None of one that was saved here."""
+    if _is_from_here(line, version, origin):
+        return None
+    event = commit_of(line, version.number, line.facts.seen())
+    return event.copied_from if pointer(event) == version else None
 
 
 @attrs.frozen

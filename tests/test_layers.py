@@ -56,6 +56,7 @@ RANKS = {
     "params": 3,
     "verification": 8,
     "upkeep": 9,
+    "copying": 10,
     "version": 10,
     "table": 11,
     "model": 12,
