@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from html import escape
 from typing import Any, Protocol, TypeVar
 
 import attrs
+
+from modelversion.display import Cell, Facts, Page, Shown
 
 T = TypeVar("T")
 _EVERY = 0.25
@@ -16,7 +17,7 @@ _SHOWN = 8
 
 
 @attrs.frozen
-class _State:
+class _State(Shown):
     label: str
     done: int
     total: int | None
@@ -28,17 +29,11 @@ class _State:
         numbers = "".join(f", {name} {_number(value)}" for name, value in self._few())
         return f"{self.label}: {share}, {self.seconds:.1f} s{numbers}"
 
-    def html(self) -> str:
-        share = f"{self.done} of {self.total}" if self.total is not None else f"{self.done}"
-        bar = "" if self.total is None else f'<progress value="{self.done}" max="{self.total}">'
-        cells = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(_number(value))}</td></tr>"
-            for name, value in self._few()
-        )
-        return (
-            f"<table><caption>{escape(self.label)}: {share}, {self.seconds:.1f} s"
-            f"{bar}{'</progress>' if bar else ''}</caption>{cells}</table>"
-        )
+    def _page(self) -> Page:
+        total = "" if self.total is None else f" of {self.total}"
+        share = self.done / self.total if self.total else None
+        done = Cell(self.done, f"{self.done}{total}, {self.seconds:.1f} s", share=share)
+        return Page(self.label, blocks=[Facts({"done": done, **dict(self._few())})])
 
     def _few(self) -> list[tuple[str, Any]]:
         return list(self.metrics.items())[:_SHOWN]
@@ -108,7 +103,7 @@ class _Notebook:
     def update(self, state: _State) -> None:
         from IPython.display import display
 
-        bundle = {"text/html": state.html(), "text/plain": state.text()}
+        bundle = state._repr_mimebundle_()
         if self._handle is None:
             self._handle = display(bundle, raw=True, display_id=True)
         else:

@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 
 from modelversion import _json, layout
+from modelversion.display import Facts as Listed
+from modelversion.display import Page, Shown, Table, size
 from modelversion.errors import (
     ConflictError,
     IntegrityError,
@@ -184,7 +186,7 @@ def delete_all(versions: Sequence[tuple[Line, Pointer]], *, reason: str) -> None
 
 
 @attrs.frozen(kw_only=True)
-class PruneReport:
+class PruneReport(Shown):
     """What `prune` deleted, or would delete."""
 
     deleted: tuple[int, ...]
@@ -192,10 +194,15 @@ class PruneReport:
     bytes: int
     dry_run: bool
 
-    def __str__(self) -> str:
+    def _page(self) -> Page:
         verb = "would delete" if self.dry_run else "deleted"
-        which = ", ".join(map(str, self.deleted)) or "nothing"
-        return f"{verb} {which} ({self.bytes:,} bytes); {len(self.kept)} kept"
+        says = f"{verb} {_versions(self.deleted)}, {self.bytes:,} bytes; {len(self.kept)} kept"
+        listed = {name: ", ".join(map(str, getattr(self, name))) for name in ("deleted", "kept")}
+        return Page("prune", says, blocks=[Listed(listed)])
+
+
+def _versions(numbers: Sequence[int]) -> str:
+    return f"{len(numbers)} version{'' if len(numbers) == 1 else 's'}"
 
 
 def prune(
@@ -223,17 +230,21 @@ def prune(
 
 
 @attrs.frozen(kw_only=True)
-class GcReport:
+class GcReport(Shown):
     """What `gc` abandoned and removed, or would."""
 
     abandoned: tuple[str, ...]
     removed: tuple[str, ...]
     dry_run: bool
 
-    def __str__(self) -> str:
+    def _page(self) -> Page:
         verb = "would remove" if self.dry_run else "removed"
-        head = f"{verb} {len(self.removed)} files, {len(self.abandoned)} abandoned numbers"
-        return "\n".join([head, *self.abandoned, *self.removed])
+        says = f"{verb} {len(self.removed)} files, {len(self.abandoned)} abandoned numbers"
+        tables = [
+            Table("abandoned", ("version",), rows=[(name,) for name in self.abandoned]),
+            Table("removed", ("file",), rows=[(name,) for name in self.removed]),
+        ]
+        return Page("gc", says, blocks=tables)
 
 
 def gc(home: Home, lines: Sequence[Line], *, older_than: timedelta, dry_run: bool) -> GcReport:
@@ -377,7 +388,7 @@ class ModelUsage:
 
 
 @attrs.frozen(kw_only=True)
-class Usage:
+class Usage(Shown):
     """What a registry holds. `bytes` counts a file that versions share once for each of them."""
 
     models: dict[str, ModelUsage]
@@ -392,10 +403,10 @@ class Usage:
         """Number of versions."""
         return sum(model.versions for model in self.models.values())
 
-    def __str__(self) -> str:
-        total = f"{self.versions} versions, {self.bytes:,} bytes"
-        lines = (f"{n}: {m.versions} versions, {m.bytes:,} bytes" for n, m in self.models.items())
-        return "\n".join([*lines, f"in all: {total}"])
+    def _page(self) -> Page:
+        rows = [(name, m.versions, size(m.bytes)) for name, m in self.models.items()]
+        table = Table("models", ("model", "versions", "size"), rows=rows, empty="no models")
+        return Page("usage", f"{self.versions} versions, {self.bytes:,} bytes", blocks=[table])
 
 
 def usage(histories: Iterable[History]) -> Usage:

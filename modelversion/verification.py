@@ -8,6 +8,7 @@ import attrs
 
 from modelversion import _json, layout
 from modelversion.checkpoint import Checkpoint, Pin
+from modelversion.display import Page, Shown, Table, Tone
 from modelversion.errors import (
     IntegrityError,
     InvalidInputError,
@@ -36,7 +37,7 @@ class Problem:
 
 
 @attrs.frozen(kw_only=True)
-class VerifyReport:
+class VerifyReport(Shown):
     """What `verify` found; falsy if anything is broken.
 
     Attributes:
@@ -62,13 +63,21 @@ class VerifyReport:
     def __bool__(self) -> bool:
         return self.ok
 
-    def __str__(self) -> str:
-        head = f"{self.subject}: {self.versions} versions verified, "
-        if self.ok and self.since is not None:
-            return head + f"all good, and nothing of the checkpoint of {self.since.time} is gone"
-        if self.ok:
-            return head + "all good"
-        return head + "\n".join([f"{len(self.problems)} broken", *map(str, self.problems)])
+    def _page(self) -> Page:
+        tables = [
+            Table(name, ("file", "what"), rows=[(found.key, found.what) for found in problems])
+            for name, problems in (("broken", self.problems), ("pending", self.pending))
+        ]
+        tone: Tone = "good" if self.ok else "bad"
+        return Page(self.subject, self._verdict(), tone=tone, blocks=tables)
+
+    def _verdict(self) -> str:
+        head = f"{self.versions} versions verified"
+        if not self.ok:
+            return f"{head}, {len(self.problems)} broken"
+        if self.since is None:
+            return f"{head}, all good"
+        return f"{head}, all good, and nothing of the checkpoint of {self.since.time} is gone"
 
 
 def verify_version(line: Line, version: Pointer) -> VerifyReport:

@@ -49,10 +49,11 @@ RANKS = {
     "tracking": 12,
     "run": 11,
     "handle": 10,
-    "progress": 1,
+    "progress": 3,
     "forms": 0,
     "mode": 1,
     "current": 0,
+    "display": 2,
     "params": 3,
     "verification": 8,
     "upkeep": 9,
@@ -72,6 +73,15 @@ PURE = {"errors", "_json", "schema", "records", "refs", "layout", "metrics", "st
 # Inside a package: what each module may import of its siblings. A package whose modules import
 # it may import them inside functions only.
 SIBLINGS = {
+    "display": {
+        "display": {"_as_html", "_as_markdown", "_as_text", "_page"},
+        "_as_html": {"_page", "_svg", "_tags"},
+        "_as_markdown": {"_as_text", "_page"},
+        "_as_text": {"_page", "_svg"},
+        "_page": set(),
+        "_svg": set(),
+        "_tags": set(),
+    },
     "query": {
         "query": {"_tree", "_parse", "_evaluate"},
         "_evaluate": {"_tree"},

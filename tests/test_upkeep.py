@@ -267,7 +267,8 @@ def test_prune_keeps_the_newest(ten):
     assert report.kept == (8, 9, 10)
     assert report.bytes > 0
     assert not report.dry_run
-    assert str(report) == f"deleted 1, 2, 3, 4, 5, 6, 7 ({report.bytes:,} bytes); 3 kept"
+    assert f"deleted 7 versions, {report.bytes:,} bytes; 3 kept" in str(report)
+    assert "1, 2, 3, 4, 5, 6, 7" in str(report)
     assert numbers(ten) == [8, 9, 10]
     assert ten.verify().ok
 
@@ -353,7 +354,7 @@ def test_gc_abandons_what_was_never_committed(churn, registry):
     assert before.ok and [p.what for p in before.pending] == ["claimed and not committed yet"]
     assert report.abandoned == ("churn:4",)
     assert "models/churn/versions/4/object/object.pkl" in report.removed
-    assert str(report).startswith(f"removed {len(report.removed)} files, 1 abandoned numbers")
+    assert str(report).startswith(f"gc: removed {len(report.removed)} files, 1 abandoned numbers")
     assert left(registry, 4) == ["claim.json"]
     assert registry.verify().pending == ()
     with pytest.raises(VersionNotFoundError, match="claimed and never committed; it was abandoned"):

@@ -1,0 +1,314 @@
+"""What a display says, before it is HTML, text or Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Literal, NamedTuple
+
+import attrs
+
+Tone = Literal["", "good", "bad", "warn", "quiet"]
+Align = Literal["", "right"]
+
+
+class Limits(NamedTuple):
+    """How much of a page is shown."""
+
+    rows: int
+    columns: int
+    chars: int
+    lines: int
+    blocks: int
+
+
+# What compares and prints is left out: nobody does either, and importing stays quick.
+@attrs.frozen(eq=False, repr=False)
+class Cell:
+    """A value with how it looks.
+
+    Attributes:
+        value: What `to_dict` and `to_pandas` give.
+        text: What is shown, where that is not the value printed.
+        tone: What it means: good, bad, warn or quiet. Its words must say so too.
+        spark: Numbers drawn as a small line before the text.
+        share: How much of it is done, from 0 to 1, drawn as a bar before the text.
+    """
+
+    value: Any
+    text: str | None = None
+    tone: Tone = attrs.field(default="", kw_only=True)
+    spark: Sequence[float] = attrs.field(default=(), kw_only=True)
+    share: float | None = attrs.field(default=None, kw_only=True)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Facts:
+    """Labels with values; those that are None or empty are not shown."""
+
+    values: Mapping[str, Any]
+
+
+@attrs.frozen(eq=False, repr=False)
+class Table:
+    """Rows under named columns.
+
+    Attributes:
+        name: Its caption, and its key in `to_dict`.
+        columns: Their names, as many as each row has values.
+        rows: All rows; displays show the first ones and say how many more there are.
+        more: Rows that are not even here.
+        empty: Said where there are no rows; without it an empty table is not shown.
+    """
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]] = attrs.field(kw_only=True)
+    more: int = attrs.field(default=0, kw_only=True)
+    empty: str = attrs.field(default="", kw_only=True)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Give the rows as plain dicts."""
+        return [
+            {name: plain(value) for name, value in zip(self.columns, row, strict=True)}
+            for row in self.rows
+        ]
+
+
+@attrs.frozen(eq=False, repr=False)
+class Text:
+    """Lines shown as they are, such as a patch or a traceback."""
+
+    name: str
+    text: str
+
+
+@attrs.frozen(eq=False, repr=False)
+class Note:
+    """A sentence."""
+
+    text: str
+    tone: Tone = ""
+
+
+@attrs.frozen(eq=False, repr=False)
+class Picture:
+    """A plot: its SVG, what it shows in a sentence, and its data as a table."""
+
+    name: str
+    svg: str
+    alt: str = attrs.field(kw_only=True)
+    data: Table = attrs.field(kw_only=True)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Section:
+    """Blocks under a title, folded away where the medium can fold."""
+
+    title: str
+    blocks: Sequence[Block]
+    says: str = attrs.field(default="", kw_only=True)
+
+
+Block = Facts | Table | Text | Note | Picture | Section
+
+
+@attrs.frozen(eq=False, repr=False)
+class Page:
+    """A whole display: a title, what there is to say in a few words, and blocks.
+
+    Attributes:
+        title: Whose display it is, such as `churn:3`.
+        says: The most important thing in one line.
+        tone: What that line means.
+        blocks: The rest, from the most important on; None is left out.
+    """
+
+    title: str
+    says: str = ""
+    tone: Tone = attrs.field(default="", kw_only=True)
+    blocks: Sequence[Block | None] = attrs.field(default=(), kw_only=True)
+
+
+# ---- values -------------------------------------------------------------------------------------
+
+
+def size(count: int) -> Cell:
+    """Show bytes in a unit that reads well."""
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return Cell(count, f"{count} bytes" if unit == "bytes" else f"{value:.3g} {unit}")
+
+
+def when(time: str | None) -> Cell:
+    """Show a stored time, which is RFC 3339 and UTC, to the second."""
+    return Cell(time, time and f"{time[:19].replace('T', ' ')} UTC")
+
+
+def digest(text: str | None) -> Cell:
+    """Show enough of a digest to tell it from others."""
+    return Cell(text, text and text[:12])
+
+
+def plain(value: Any) -> Any:
+    """Give what machines get of a value."""
+    return value.value if isinstance(value, Cell) else value
+
+
+def tone_of(value: Any) -> Tone:
+    """Give the tone of a value, none without one."""
+    return value.tone if isinstance(value, Cell) else ""
+
+
+def spark_of(value: Any) -> Sequence[float]:
+    """Give the numbers to be drawn before a value."""
+    return value.spark if isinstance(value, Cell) else ()
+
+
+def share_of(value: Any) -> float | None:
+    """Give how much of a value's bar is full, None without one."""
+    return value.share if isinstance(value, Cell) else None
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value stands to the right of its column."""
+    return isinstance(plain(value), (int, float)) and not isinstance(plain(value), bool)
+
+
+def shown(value: Any, chars: int) -> str:
+    """Print a value in one line of at most so many characters, all printable."""
+    if isinstance(value, Cell):
+        return shown(value.value if value.text is None else value.text, chars)
+    return line(_printed(value), chars)
+
+
+def _printed(value: Any) -> str:
+    match value:
+        case None | bool():
+            return {None: "", True: "yes", False: "no"}[value]
+        case int() if value.bit_length() > 200:
+            # Printing it may be refused, and nobody reads it.
+            return f"an integer of {value.bit_length()} bits"
+        case float():
+            return "NaN" if math.isnan(value) else f"{value:.6g}"
+        case bytes():
+            return f"{len(value)} bytes"
+        case date():  # datetimes are dates
+            return value.isoformat()
+    return str(value)
+
+
+def line(text: str, chars: int) -> str:
+    """Give one line of at most so many characters; what cannot be printed is replaced."""
+    # Only a part of a long text is looked at.
+    head = " ".join(text[: chars * 2 + 40].split())
+    safe = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in head)
+    return safe if len(safe) <= chars else f"{safe[: max(chars - 1, 0)]}…"
+
+
+def lines(text: str, limits: Limits) -> tuple[list[str], int]:
+    """Give the first lines of a text, tabs and indentation kept, and how many more there are."""
+    found = text.splitlines()
+    kept = [_whole(row.expandtabs(4), limits.chars * 2) for row in found[: limits.lines]]
+    return kept, len(found) - len(kept)
+
+
+def _whole(row: str, chars: int) -> str:
+    safe = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in row[: chars + 1])
+    return safe if len(safe) <= chars else f"{safe[: chars - 1]}…"
+
+
+# ---- what is shown of a page ---------------------------------------------------------------------
+
+
+def facts_shown(facts: Facts, limits: Limits) -> tuple[list[tuple[str, Any]], int]:
+    """Give the facts that say something, and how many more there are."""
+    told = [(label, v) for label, v in facts.values.items() if shown(v, 8) or spark_of(v)]
+    return told[: limits.rows * 2], max(len(told) - limits.rows * 2, 0)
+
+
+def rows_shown(table: Table, limits: Limits) -> tuple[list[Sequence[Any]], int]:
+    """Give the first rows of the first columns, and how many rows more there are."""
+    kept = [row[: limits.columns] for row in table.rows[: limits.rows]]
+    return kept, len(table.rows) - len(kept) + table.more
+
+
+def columns_left_out(table: Table, limits: Limits) -> str:
+    """Name the columns that there is no room for."""
+    rest = table.columns[limits.columns :]
+    return f"not shown: {', '.join(line(str(name), 40) for name in rest[:8])}" if rest else ""
+
+
+def blocks_shown(blocks: Sequence[Block | None], limits: Limits) -> tuple[list[Block], int]:
+    """Give the first blocks that say something, and how many more there are."""
+    told = [block for block in blocks if block is not None and _says(block)]
+    return told[: limits.blocks], max(len(told) - limits.blocks, 0)
+
+
+def _says(block: Block) -> bool:
+    match block:
+        case Table():
+            return bool(block.rows or block.more or block.empty)
+        case Section():
+            return any(map(_says, block.blocks))
+        case Facts():
+            return any(shown(v, 8) or spark_of(v) for v in block.values.values())
+        case Text():
+            return bool(block.text)
+    return True
+
+
+# ---- the plain data of a page --------------------------------------------------------------------
+
+
+def data_of(page: Page) -> dict[str, Any]:
+    """Give a page as plain data: facts and tables by name, in whatever section they stand."""
+    notes: list[str] = []
+    data = {"title": page.title, "says": page.says}
+    for block in page.blocks:
+        if block is not None:
+            _gather(block, data, notes)
+    return {**data, "notes": notes} if notes else data
+
+
+def _gather(block: Block, data: dict[str, Any], notes: list[str]) -> None:
+    match block:
+        case Facts():
+            data.update({key(label): plain(value) for label, value in block.values.items()})
+        case Table():
+            data[key(block.name)] = block.records()
+        case Text():
+            data[key(block.name)] = block.text
+        case Picture():
+            data[key(block.name)] = block.data.records()
+        case Note():
+            notes.append(block.text)
+        case Section():
+            inner: dict[str, Any] = {}
+            for part in block.blocks:
+                _gather(part, inner, notes)
+            own = key(block.title)
+            data[own] = inner[own] if list(inner) == [own] else inner
+
+
+def key(label: str) -> str:
+    """Give the key under which `to_dict` has a label: `Made by` is `made_by`."""
+    return "_".join(label.lower().split())
+
+
+def main_table(page: Page) -> Table | None:
+    """Find the first table, in sections too."""
+    return _table(page.blocks)
+
+
+def _table(blocks: Sequence[Block | None]) -> Table | None:
+    for block in blocks:
+        inner = _table(block.blocks) if isinstance(block, Section) else block
+        found = inner.data if isinstance(inner, Picture) else inner
+        if isinstance(found, Table):
+            return found
+    return None
