@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from modelversion.checkpoint import Checkpoint
     from modelversion.default import load, track
     from modelversion.errors import ModelVersionError, SaveError
+    from modelversion.graph import Steps
     from modelversion.handle import RunHandle
+    from modelversion.inputs import Data, data
     from modelversion.loading import Directory, open_directory
     from modelversion.metrics import Metric, Metrics, metric
     from modelversion.mode import disabled
     from modelversion.model import Model
     from modelversion.registry import Registry
     from modelversion.run import Run
+    from modelversion.steps import step
     from modelversion.table import Versions
     from modelversion.tracking import (
         Call,
@@ -44,6 +47,7 @@ __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "Call": "tracking",
+    "Data": "inputs",
     "Checkpoint": "checkpoint",
     "Directory": "loading",
     "Metric": "metrics",
@@ -54,9 +58,11 @@ _HOMES = {
     "Run": "run",
     "RunHandle": "handle",
     "SaveError": "errors",
+    "Steps": "graph",
     "Version": "version",
     "Versions": "table",
     "call": "tracking",
+    "data": "inputs",
     "disabled": "mode",
     "last_version": "tracking",
     "load": "default",
@@ -69,12 +75,14 @@ _HOMES = {
     "log_params": "tracking",
     "metric": "metrics",
     "open_directory": "loading",
+    "step": "steps",
     "track": "default",
 }
 
 __all__ = [
     "Call",
     "Checkpoint",
+    "Data",
     "Directory",
     "Metric",
     "Metrics",
@@ -84,9 +92,11 @@ __all__ = [
     "Run",
     "RunHandle",
     "SaveError",
+    "Steps",
     "Version",
     "Versions",
     "call",
+    "data",
     "disabled",
     "errors",
     "last_version",
@@ -100,6 +110,7 @@ __all__ = [
     "log_params",
     "metric",
     "open_directory",
+    "step",
     "track",
 ]
 

@@ -26,8 +26,15 @@ class Listener(Protocol):
     def add_parent(self, reference: str) -> None:
         """Note a version that the run builds on."""
 
+    def add_step(self, trace: Any) -> None:
+        """Note a step of the run, or what a suspended one has given since."""
+
+    def add_input(self, record: Any) -> None:
+        """Note a file or folder of data that the run opened."""
+
 
 _CURRENT: contextvars.ContextVar[Any] = contextvars.ContextVar("modelversion_run", default=None)
+_STEP: contextvars.ContextVar[Any] = contextvars.ContextVar("modelversion_step", default=None)
 _STARTED = threading.local()
 _ORIGINS: dict[int, tuple[weakref.ref[Any], str]] = {}
 
@@ -46,6 +53,21 @@ def inside(run: Any) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+def current_step() -> Any:
+    """Give the step that is going on in this thread or task, None if there is none."""
+    return _STEP.get()
+
+
+@contextlib.contextmanager
+def inside_step(step: Any) -> Iterator[None]:
+    """Make a step the current one for the body."""
+    token = _STEP.set(step)
+    try:
+        yield
+    finally:
+        _STEP.reset(token)
 
 
 def started(run: Any) -> None:

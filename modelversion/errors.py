@@ -67,6 +67,10 @@ class ArtifactNotFoundError(NotFoundError, FileNotFoundError):
     """The version has no file of that path."""
 
 
+class DataNotFoundError(NotFoundError, FileNotFoundError):
+    """There is no file or folder of data at the place that `data` was given."""
+
+
 class MetricNotFoundError(NotFoundError):
     """The version has no metric of that name."""
 
@@ -84,6 +88,10 @@ class ConflictError(ModelVersionError, RuntimeError):
 
 class InUseError(ConflictError):
     """A version is held by an alias, or shares its bytes with others."""
+
+
+class DataChangedError(ConflictError):
+    """A file of data is not the one that was hashed when it was opened."""
 
 
 class NoActiveRunError(ModelVersionError, RuntimeError):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelversion.records import DataRecord
+from modelversion.schema import evolve
 
 MAX_COLUMNS = 10_000
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
@@ -18,11 +19,16 @@ def is_data(value: Any) -> bool:
     """Tell whether a value is a table, an array or a tensor: something with a shape."""
     if isinstance(value, (*_PLAIN, type)):
         return False
+    if _told(value) is not None:
+        return True
     return _shape(value) not in (None, ())
 
 
 def describe(name: str, value: Any) -> DataRecord:
     """Record a value by its type and, where it has them, shape and dtypes; it is never consumed."""
+    told = _told(value)
+    if told is not None:
+        return evolve(told, name=name)
     kind = type(value)
     return DataRecord(
         name=name,
@@ -31,6 +37,12 @@ def describe(name: str, value: Any) -> DataRecord:
         columns=_columns(value),
         dtype=_dtype(value),
     )
+
+
+def _told(value: Any) -> DataRecord | None:
+    """Give the record of what knows its own: data that was opened where it lies."""
+    told = getattr(type(value), "__data_record__", None)
+    return told.__get__(value) if isinstance(told, property) else None
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:

@@ -12,6 +12,7 @@ from modelversion.journal import Head
 from modelversion.metrics import direction
 from modelversion.records import NoteAdded, TagsChanged, VersionCommitted
 from modelversion.schema import Json, to_json
+from modelversion.snapshot import PASSED
 from modelversion.state import Decisions, Pointer
 from modelversion.versions import Line, fetch, live_numbers
 
@@ -146,6 +147,12 @@ class History:
                 self._retag(number, event)
         return row
 
+    def used(self, number: int, digest: str) -> bool:
+        """Tell whether a version was made from some data, directly or through a step."""
+        row = self.full(number)
+        direct = digest in row.get("data", {}).values()
+        return direct or digest[:PASSED] in row.get("passed", ())
+
     def higher_is_better(self, number: int, metric: str) -> bool | None:
         """Tell the direction of a version's metric, None if neither save nor name say it."""
         explicit = self.full(number).get("directions", {}).get(metric)
@@ -226,6 +233,11 @@ _PARTS: dict[str, Callable[[Json], Any]] = {
         if "higher_is_better" in m
     },
     "data": lambda r: {d["name"]: d.get("digest") for d in r.get("data", ())},
+    "passed": lambda r: [
+        flow.get("digest", "")[:PASSED]
+        for step in r.get("steps", ())
+        for flow in (*step.get("inputs", ()), *step.get("outputs", ()))
+    ],
 }
 
 

@@ -160,6 +160,18 @@ class MetricRecord:
 
 
 @record
+class PlaceRecord:
+    """Where a file or folder of data lay: URL, bytes, and how the place tells its state."""
+
+    url: str = plain(str)
+    size: int | None = plain(OPTIONAL_INT, None)
+    files: int | None = plain(OPTIONAL_INT, None)
+    etag: str | None = plain(OPTIONAL_TEXT, None)
+    modified_at: str | None = plain(OPTIONAL_TEXT, None)
+    extra: Json = attrs.field(factory=dict)
+
+
+@record
 class DataRecord:
     """A data set that a version was made from; `digest` is None where it was not fingerprinted."""
 
@@ -169,6 +181,7 @@ class DataRecord:
     dtype: str | None = plain(OPTIONAL_TEXT, None)
     columns: Json = json_object()
     digest: str | None = plain(OPTIONAL_TEXT, None)
+    place: PlaceRecord | None = one(PlaceRecord, None)
     extra: Json = attrs.field(factory=dict)
 
 
@@ -179,6 +192,33 @@ class CodeRecord:
     entry: str = plain(str)
     path: str | None = plain(OPTIONAL_TEXT, None)
     sha256: str | None = plain(OPTIONAL_TEXT, None)
+    extra: Json = attrs.field(factory=dict)
+
+
+@record
+class StepRecord:
+    """A step on the way from the data to the object.
+
+    `form` is `call` (a function under `step`), `read` (a file that became a frame) or `part` (a
+    part of the object, such as a transformer of a pipeline, read from it). `parent` is the place
+    in the version's list of the step that it ran inside. `count` is above 1 where calls of one
+    function are folded: `seconds` is then their sum, and their data is not listed.
+    """
+
+    name: str = plain(str)
+    form: str = plain(str)
+    code: CodeRecord = one(CodeRecord)
+    params: Json = json_object()
+    inputs: tuple[DataRecord, ...] = many(DataRecord)
+    outputs: tuple[DataRecord, ...] = many(DataRecord)
+    seconds: float | None = plain(OPTIONAL_NUMBER, None)
+    count: int = plain(int, 1)
+    parent: int | None = plain(OPTIONAL_INT, None)
+    failed: str | None = plain(OPTIONAL_TEXT, None)
+    columns: tuple[str, ...] = texts()
+    features_in: int | None = plain(OPTIONAL_INT, None)
+    features_out: int | None = plain(OPTIONAL_INT, None)
+    feature_names: tuple[str, ...] = texts()
     extra: Json = attrs.field(factory=dict)
 
 
@@ -210,6 +250,7 @@ class VersionRecord:
     params: Json = json_object()
     metrics: dict[str, MetricRecord] = by_name(MetricRecord)
     data: tuple[DataRecord, ...] = many(DataRecord)
+    steps: tuple[StepRecord, ...] = many(StepRecord)
     code: CodeRecord | None = one(CodeRecord, None)
     environment: EnvironmentRecord | None = one(EnvironmentRecord, None)
     parents: tuple[str, ...] = texts()

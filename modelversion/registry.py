@@ -340,11 +340,29 @@ class Registry:
         self,
         *,
         where: str | None = None,
+        data: Any = None,
         order_by: str | Sequence[str] | None = None,
         limit: int | None = None,
     ) -> Versions:
-        """Give the versions of all models that meet a condition; see `Model.versions`."""
-        rows = select(self._all(), where=where, order_by=order_by, limit=limit)
+        """Give the versions of all models that meet a condition; see `Model.versions`.
+
+        Args:
+            where: As in `Model.versions`.
+            data: Only versions that were made from it, directly or through a step: a frame or an
+                array, a `pathlib.Path` of a file or folder, `modelversion.data(...)`, or a digest.
+            order_by: As in `Model.versions`.
+            limit: How many at most.
+
+        Raises:
+            QueryError: `where` or `order_by` does not parse.
+            InvalidValueError: `data` is nothing that has a digest.
+        """
+        used = None
+        if data is not None:
+            from modelversion.inputs import digest_of
+
+            used = digest_of(data)
+        rows = select(self._all(), where=where, order_by=order_by, limit=limit, data=used)
         return Versions(rows, self._allow)
 
     # ---- other registries

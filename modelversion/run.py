@@ -37,9 +37,12 @@ from modelversion.snapshot import (
     check_params,
     freeze,
     freeze_artifacts,
+    with_inputs,
+    with_steps,
 )
 from modelversion.storage import Blob
 from modelversion.storage.spool import Spool
+from modelversion.trail import Trace, Traces
 from modelversion.version import Version
 
 if TYPE_CHECKING:
@@ -109,6 +112,7 @@ class Run:
         self._objects: dict[str, FrozenObject] = {}
         self._spool: Spool | None = None
         self._handle: RunHandle | None = None
+        self.traces = Traces()
 
     def __repr__(self) -> str:
         return f"<Run of {self.model}: {self._state or 'not started'}>"
@@ -243,10 +247,13 @@ class Run:
         )
 
     def _notes(self, failed: str | None) -> Notes:
+        data, steps, sources = with_steps(self._data.values(), self.traces)
         return Notes(
             params=self._params,
             metrics=self._metrics,
-            data=tuple(self._data.values()),
+            data=data,
+            steps=steps,
+            step_sources=sources,
             tags=self._setting.tags,
             description=self._setting.description,
             parents=tuple(self._parents),
@@ -387,6 +394,16 @@ class Run:
         """Note a version that the run builds on."""
         with self._lock:
             self._parents[reference] = None
+
+    def add_step(self, trace: Trace) -> None:
+        """Note a step of the run."""
+        with self._lock:
+            self.traces.add(trace)
+
+    def add_input(self, record: DataRecord) -> None:
+        """Note a file or folder of data that the run opened."""
+        with self._lock:
+            self._data = {item.name: item for item in with_inputs(self._data.values(), [record])}
 
     def _note_origin(self, value: Any) -> None:
         reference = current.origin(value)

@@ -179,6 +179,13 @@ def _names(kind: Any) -> str:
     return " or ".join(k.__name__ for k in kinds if k is not type(None))
 
 
+def evolve(record: R, **changes: Any) -> R:
+    """Give a record with some fields changed."""
+    known: Any = record  # that `record` makes attrs classes is hidden from the type checker
+    made: R = attrs.evolve(known, **changes)
+    return made
+
+
 def stored(record: Any) -> bytes:
     """Give the canonical bytes of a record."""
     return dumps(to_json(record))

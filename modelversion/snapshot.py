@@ -5,7 +5,9 @@ Everything is checked before the first byte is spooled; nothing here knows of st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,19 @@ from modelversion.records import (
     MetricRecord,
     ObjectRecord,
     Origin,
+    StepRecord,
     VersionRecord,
 )
-from modelversion.schema import Json, to_json
+from modelversion.schema import Json, evolve, to_json
 from modelversion.serializers import for_object
 from modelversion.storage import Blob
 from modelversion.storage.spool import Spool
+from modelversion.trail import Traces, digests
 
 MAX_PARAMS = 2**20
 MAX_TEXT = 10_000
 MAX_SUMMARY = 16 * 1024
+PASSED = 16
 NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "NOTHING"})()
 
 
@@ -55,6 +60,8 @@ class Notes:
     duration_seconds: float | None = None
     series: tuple[Json, ...] = ()
     failed: str | None = None
+    steps: tuple[StepRecord, ...] = ()
+    step_sources: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +74,7 @@ class Snapshot:
     code: CodeRecord | None
     content: str
     object_digest: str
+    parts: tuple[StepRecord, ...] = ()
 
     def version_record(self, origin: Origin, *, created_at: str, actor: Actor) -> VersionRecord:
         """Give `version.json` for a number."""
@@ -82,6 +90,7 @@ class Snapshot:
             params=notes.params,
             metrics=notes.metrics,
             data=notes.data,
+            steps=(*notes.steps, *_placed(self.parts, len(notes.steps))),
             code=self.code,
             environment=environment(),
             parents=notes.parents,
@@ -105,6 +114,7 @@ class Snapshot:
             "metrics": {name: m.value for name, m in notes.metrics.items()},
             "directions": explicit,
             "data": {d.name: d.digest for d in notes.data if d.digest},
+            "passed": passed(notes.data, notes.steps),
             "tags": notes.tags,
             "parents": list(notes.parents),
             "description": notes.description,
@@ -115,14 +125,60 @@ class Snapshot:
         return _fit({name: part for name, part in parts.items() if part not in (None, {}, [])})
 
 
+def _placed(parts: tuple[StepRecord, ...], before: int) -> Iterator[StepRecord]:
+    """Give the parts of an object their places behind the steps that led to it."""
+    for part in parts:
+        parent = None if part.parent is None else part.parent + before
+        yield evolve(part, parent=parent)
+
+
+def passed(data: Iterable[DataRecord], steps: Iterable[StepRecord]) -> list[str]:
+    """Give the beginnings of the digests of what went through steps, besides the data itself."""
+    known = {item.digest for item in data}
+    flows = (flow for step in steps for flow in (*step.inputs, *step.outputs))
+    return sorted({f.digest[:PASSED] for f in flows if f.digest and f.digest not in known})
+
+
 def _fit(parts: Json) -> Json:
     left_out: list[str] = []
     sizes = {name: len(dumps(part)) for name, part in parts.items()}
     while sum(sizes.values()) > MAX_SUMMARY - 256:
-        largest = max(sizes, key=lambda name: sizes[name])
+        # Tables can do without what only a search by data asks for.
+        largest = max(sizes, key=lambda name: (name == "passed", sizes[name]))
         left_out.append(largest)
         del sizes[largest], parts[largest]
     return {**parts, "left_out": sorted(left_out)} if left_out else parts
+
+
+# ---- what led to the data
+
+
+def with_steps(
+    data: Iterable[DataRecord], traces: Traces | None
+) -> tuple[tuple[DataRecord, ...], tuple[StepRecord, ...], dict[str, str]]:
+    """Join the steps that led to data and to traces.
+
+    Returns:
+        The data, with the files that those steps read; the steps; and the texts of their
+        functions, by path in the version.
+    """
+    given = tuple(data)
+    if not given and not traces:
+        return (), (), {}
+    every = (traces or Traces()).leading_to(digests(given))
+    return with_inputs(given, every.files()), every.records(), every.sources()
+
+
+def with_inputs(data: Iterable[DataRecord], files: Iterable[DataRecord]) -> tuple[DataRecord, ...]:
+    """Add files to data, each once, under a name that is not taken by other data."""
+    found = {item.name: item for item in data}
+    for file in files:
+        if any(item.place and item.digest == file.digest for item in found.values()):
+            continue
+        names = (f"{file.name}.{i}" for i in itertools.count(2))
+        name = file.name if file.name not in found else next(n for n in names if n not in found)
+        found[name] = evolve(file, name=name)
+    return tuple(found.values())
 
 
 # ---- checking what was given
@@ -142,12 +198,14 @@ def check_notes(
     Raises:
         InvalidInputError: Something cannot be stored; the message names the field.
     """
+    given = [describe(check_key(n, "data"), v) for n, v in check_mapping(data, "data").items()]
+    described, steps, sources = with_steps(given, None)
     return Notes(
         params=check_params(params or {}),
         metrics=check_metrics(metrics or {}),
-        data=tuple(
-            describe(check_key(n, "data"), v) for n, v in check_mapping(data, "data").items()
-        ),
+        data=described,
+        steps=steps,
+        step_sources=sources,
         tags=check_tags(tags or {}),
         description=None if description is None else check_text(description, "description"),
         parents=tuple(parents),
@@ -213,6 +271,7 @@ class FrozenObject:
     value: Any
     record: ObjectRecord
     blobs: tuple[Blob, ...]
+    parts: tuple[StepRecord, ...] = ()
 
 
 def freeze(spool: Spool, value: Any) -> FrozenObject:
@@ -223,7 +282,15 @@ def freeze(spool: Spool, value: Any) -> FrozenObject:
     """
     before = len(spool.blobs)
     record = for_object(value).dump(value, spool)
-    return FrozenObject(value, record, tuple(spool.blobs[before:]))
+    return FrozenObject(value, record, tuple(spool.blobs[before:]), _parts(value))
+
+
+def _parts(value: Any) -> tuple[StepRecord, ...]:
+    if "sklearn.base" not in sys.modules:
+        return ()
+    from modelversion.parts import parts_of
+
+    return parts_of(value)
 
 
 def freeze_artifacts(spool: Spool, artifacts: Mapping[str, Any]) -> tuple[Blob, ...]:
@@ -274,7 +341,8 @@ def take(
     layout.check_distinct([*(blob.path for blob in before), *(path for path, _ in files)])
     taken = value if isinstance(value, FrozenObject) else None
     if taken is None and value is not NOTHING:
-        taken = FrozenObject(value, for_object(value).dump(value, spool), tuple(spool.blobs))
+        record = for_object(value).dump(value, spool)
+        taken = FrozenObject(value, record, tuple(spool.blobs), _parts(value))
     of_object = () if taken is None else taken.blobs
     rest = _spooled(spool, files)
     code, noted = _add_notes(notes, spool)
@@ -286,6 +354,7 @@ def take(
         code=code,
         content=_content(notes, blobs),
         object_digest=digest(dumps([[b.path, b.sha256] for b in of_object])) if taken else "",
+        parts=() if taken is None else taken.parts,
     )
 
 
@@ -295,6 +364,8 @@ def _add_notes(notes: Notes, spool: Spool) -> tuple[CodeRecord | None, tuple[Blo
     if notes.series:
         spool.add(layout.SERIES, b"".join(dumps(line) + b"\n" for line in notes.series))
     code = _add_source(notes, spool)
+    for path, text in sorted(notes.step_sources.items()):
+        spool.add(path, text.encode("utf-8", "surrogateescape"))
     return code, tuple(spool.blobs[before:])
 
 
@@ -310,7 +381,15 @@ def _add_source(notes: Notes, spool: Spool) -> CodeRecord | None:
 def _content(notes: Notes, blobs: Iterable[Blob]) -> str:
     """Digest what makes two saves the same content; who, when and how long are left out."""
     given = (notes.params, {n: to_json(m) for n, m in notes.metrics.items()}, notes.tags)
-    data = [to_json(item) for item in notes.data]
+    # Where a file lies and when it was written is no part of what it holds.
+    data = [to_json(evolve(item, place=None)) for item in notes.data]
     files = sorted([blob.path, blob.sha256] for blob in blobs)
     rest = [notes.description, list(notes.parents), notes.entry, notes.failed]
-    return digest(dumps([*given, data, files, rest]))
+    steps = [_said(step) for step in notes.steps]
+    return digest(dumps([*given, data, files, rest, *([steps] if steps else [])]))
+
+
+def _said(step: StepRecord) -> list[Any]:
+    """Give what makes a step another one: neither how long it took nor how often it ran."""
+    flows = [[[f.name, f.digest] for f in side] for side in (step.inputs, step.outputs)]
+    return [step.name, step.form, step.code.entry, step.code.sha256, step.params, flows]

@@ -148,8 +148,9 @@ def select(
     where: str | None,
     order_by: str | Sequence[str] | None,
     limit: int | None,
+    data: str | None = None,
 ) -> list[Row]:
-    """Give the rows that a question names.
+    """Give the rows that a question names; with a digest, of versions made from that data.
 
     Raises:
         QueryError: `where` or `order_by` does not parse.
@@ -159,6 +160,8 @@ def select(
         raise InvalidInputError(f"limit must be a number of rows, found {limit!r}")
     matches, order = _question(where, order_by)
     rows = [(history, n) for history in histories for n in history.refresh().numbers()]
+    if data is not None:
+        rows = [(history, n) for history, n in rows if history.used(n, data)]
     return order(rows if matches is None else [row for row in rows if matches(row)])[:limit]
 
 

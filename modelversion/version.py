@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from modelversion import current, layout, upkeep
 from modelversion._json import decode
@@ -53,6 +53,9 @@ from modelversion.versions import (
     refuse_deleted,
     resolve,
 )
+
+if TYPE_CHECKING:
+    from modelversion.graph import Steps
 
 
 class Version:
@@ -168,6 +171,13 @@ class Version:
     def data(self) -> Mapping[str, DataRecord]:
         """The data it was made from: name -> type, shape and columns."""
         return MappingProxyType({item.name: item for item in self._record.data})
+
+    @property
+    def steps(self) -> Steps:
+        """The steps that led to it, and the parts of its pipeline; `print(v.steps)` shows them."""
+        from modelversion.graph import Steps
+
+        return Steps(self._record.steps, self._record.data)
 
     @property
     def code(self) -> CodeRecord | None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import modelversion as mv
+from modelversion import trail
 
 # Time limits of single examples only measure how busy the machine is.
 settings.register_profile(
@@ -64,6 +65,13 @@ def wait_for_merges():
     for thread in threading.enumerate():
         if thread.name == "modelversion-merge":
             thread.join()
+
+
+@pytest.fixture(autouse=True)
+def empty_trail(monkeypatch):
+    """A process that has taken no steps yet."""
+    monkeypatch.setattr(trail, "TRAIL", trail.Trail())
+    return trail.TRAIL
 
 
 @pytest.fixture

@@ -51,6 +51,12 @@ RANKS = {
     "handle": 10,
     "progress": 3,
     "forms": 0,
+    "graph": 4,
+    "inputs": 7,
+    "parts": 4,
+    "steps": 6,
+    "tabular": 0,
+    "trail": 4,
     "mode": 1,
     "current": 0,
     "display": 2,
@@ -68,7 +74,18 @@ RANKS = {
 }
 
 # Rules without I/O: values in, values out. They are leaves of the path of an operation.
-PURE = {"errors", "_json", "schema", "records", "refs", "layout", "metrics", "state", "query"}
+PURE = {
+    "errors",
+    "_json",
+    "schema",
+    "records",
+    "refs",
+    "layout",
+    "metrics",
+    "parts",
+    "state",
+    "query",
+}
 
 # Inside a package: what each module may import of its siblings. A package whose modules import
 # it may import them inside functions only.

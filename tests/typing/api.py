@@ -115,6 +115,52 @@ assert_type(registry.run("churn").start().commit(), mv.Version | None)
 assert_type(version.metrics.series("loss"), list[tuple[int, Any]])
 assert_type(version.failed, str | None)
 
+# ---- steps and data
+
+
+@mv.step
+def features(rows: list[int], *, low: int = 0) -> tuple[list[int], str]:
+    return rows, ""
+
+
+@mv.step
+async def awaited_step(rows: list[int]) -> bytes:
+    return b""
+
+
+@mv.step
+def yielding_step(n: int) -> Generator[int, str, bytes]:
+    yield n
+    return b""
+
+
+class Cleaner:
+    @mv.step
+    def clean(self, rows: list[int]) -> float:
+        return 1.0
+
+
+def read_rows(path: str, *, sep: str = ",") -> list[int]:
+    return []
+
+
+async def use_steps() -> None:
+    assert_type(await awaited_step([1]), bytes)
+
+
+assert_type(features([1], low=2), tuple[list[int], str])
+assert_type(yielding_step(1), Generator[int, str, bytes])
+assert_type(Cleaner().clean([1]), float)
+assert_type(mv.step(read_rows)("x", sep=";"), list[int])
+features("no rows")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+assert_type(mv.data("s3://raw/churn.parquet", name="train"), mv.Data)
+assert_type(mv.data(Path("raw.csv"), storage_options={}).read(read_rows, sep=";"), list[int])
+assert_type(mv.data("raw.csv").digest, str)
+assert_type(mv.data("raw.csv").path, str)
+assert_type(version.steps, mv.Steps)
+assert_type(version.steps[0].name, str)
+assert_type(registry.search(data=Path("raw.csv")), mv.Versions)
+
 # ---- everything else that is public
 
 assert_type(registry.get("churn@champion"), mv.Version)
