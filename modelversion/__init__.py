@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelversion.checkpoint import Checkpoint
     from modelversion.default import load, track
     from modelversion.errors import ModelVersionError, SaveError
+    from modelversion.follow import Live
     from modelversion.graph import Steps
     from modelversion.handle import RunHandle
     from modelversion.inputs import Data, data
@@ -47,9 +48,10 @@ __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "Call": "tracking",
-    "Data": "inputs",
     "Checkpoint": "checkpoint",
+    "Data": "inputs",
     "Directory": "loading",
+    "Live": "follow",
     "Metric": "metrics",
     "Metrics": "metrics",
     "Model": "model",
@@ -84,6 +86,7 @@ __all__ = [
     "Checkpoint",
     "Data",
     "Directory",
+    "Live",
     "Metric",
     "Metrics",
     "Model",

@@ -132,15 +132,32 @@ class Journal:
         mine, following = self._store.read_many(keys)
         if mine is None:
             (mine,) = self._store.read_many(keys[:1])
+        self._compare(head, mine)
+        if following is None:
+            return head
+        return self._advance(self._apply(head, following))
+
+    def _compare(self, head: Head, mine: bytes | None) -> None:
         if mine is None or _json.digest(mine) != head.digest:
             raise JournalRewoundError(
                 f"{self._store.url}/{self.folder}: entry {head.position} is "
                 f"{'gone' if mine is None else 'another'} since this handle read it; "
                 "the journal was rewritten or restored from an older copy"
             )
-        if following is None:
-            return head
-        return self._advance(self._apply(head, following))
+
+    def has_grown(self) -> bool:
+        """Tell by one small request whether an entry follows the head as last seen."""
+        return self._store.read_many(self._keys(self.seen().position + 1, 1))[0] is not None
+
+    def recheck(self) -> None:
+        """Look by one small request whether the head as last seen is still there.
+
+        Raises:
+            JournalRewoundError: It is gone, or another.
+        """
+        head = self.seen()
+        if head.position:
+            self._compare(head, self._store.read_many(self._keys(head.position, 1))[0])
 
     def _advance(self, head: Head) -> Head:
         """Read on from a position whose followers are unknown, by merges where they help."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelversion import upkeep
 from modelversion.errors import (
@@ -23,6 +23,9 @@ from modelversion.table import Versions, best, select
 from modelversion.verification import VerifyReport, verify_line
 from modelversion.version import Version
 from modelversion.versions import Line, resolve
+
+if TYPE_CHECKING:
+    from modelversion.follow import Live
 
 
 class Model:
@@ -179,6 +182,39 @@ class Model:
         self._line.home.store.settle(self._line.facts.folder)
         # Resolving the version has just read to the head.
         self._line.decisions.append(decide, actor=self._line.home.actor, fresh=False)
+
+    def follow(
+        self,
+        name: str,
+        *,
+        every: float = 30,
+        on_change: Callable[[Any, Version], object] | None = None,
+        mmap: bool = False,
+        allow_pickle: Allow | None = None,
+    ) -> Live:
+        """Serve what a name means, and swap to another version in the background.
+
+        `model, version = live.get()` never waits. While nothing changes, storage is asked one
+        small question an interval. When the storage is away, or a new version does not verify,
+        the last good one stays and `live.status` says why; the name never goes back to what an
+        older copy of the journal says.
+
+        Args:
+            name: An alias, a stage, or `latest`.
+            every: Seconds between two looks; up to a tenth more, so that a fleet spreads out.
+            on_change: Called with the new object and its version after a swap, in the thread that
+                swapped; what it raises is logged.
+            mmap: As in `Version.load`.
+            allow_pickle: As in `Version.load`.
+
+        Raises:
+            NotFoundError: The name means no version yet.
+            InvalidInputError: It is a number, which never moves, or `every` is no interval.
+        """
+        from modelversion.follow import How, follow
+
+        how = How(mmap, allow_pickle, on_change)
+        return follow(self._history, name, self._allow, every=every, how=how)
 
     def delete_alias(self, alias: str) -> None:
         """Delete an alias; the version stays.

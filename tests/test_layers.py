@@ -64,6 +64,7 @@ RANKS = {
     "verification": 8,
     "upkeep": 9,
     "copying": 10,
+    "follow": 11,
     "version": 10,
     "table": 11,
     "model": 12,
