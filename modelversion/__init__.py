@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modelversion.model import Model
     from modelversion.registry import Registry
     from modelversion.run import Run
+    from modelversion.secret import Secret
     from modelversion.steps import step
     from modelversion.table import Versions
     from modelversion.tracking import (
@@ -60,6 +61,7 @@ _HOMES = {
     "Run": "run",
     "RunHandle": "handle",
     "SaveError": "errors",
+    "Secret": "secret",
     "Steps": "graph",
     "Version": "version",
     "Versions": "table",
@@ -95,6 +97,7 @@ __all__ = [
     "Run",
     "RunHandle",
     "SaveError",
+    "Secret",
     "Steps",
     "Version",
     "Versions",

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from modelversion.errors import InvalidValueError, RecordError
+from modelversion.secret import Secret
 
 MAX_DEPTH = 64
 _EXACT_INT = 2**53
@@ -73,8 +74,9 @@ def encode(value: Any, what: str) -> Any:
     """Turn a Python value into plain JSON that `decode` turns back into an equal value.
 
     What JSON cannot say is tagged: `{"$float": "nan"}`, `{"$int": "..."}` beyond 53 bits,
-    `$tuple`, `$bytes` (base64), `$time` (RFC 3339, or a date); a user's key that begins with
-    `$` is doubled. numpy scalars become the Python number of the same value.
+    `$tuple`, `$bytes` (base64), `$time` (RFC 3339, or a date), and `$secret` for a `Secret`,
+    without its text; a user's key that begins with `$` is doubled. numpy scalars become the
+    Python number of the same value.
 
     Args:
         value: None, bool, int, float, str, bytes, datetime, date, and lists, tuples and
@@ -159,6 +161,10 @@ def _encode_mapping(value: Mapping[Any, Any], path: str, depth: int) -> Any:
     return result
 
 
+def _encode_secret(value: Secret, path: str, depth: int) -> Any:
+    return {"$secret": True}
+
+
 def _check_depth(path: str, depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise InvalidValueError(
@@ -176,6 +182,7 @@ _ENCODERS: dict[type, Callable[[Any, str, int], Any]] = {
     list: _encode_list,
     tuple: _encode_tuple,
     dict: _encode_mapping,
+    Secret: _encode_secret,
 }
 
 

@@ -25,6 +25,8 @@ def track(
     ignore: Collection[str] = (),
     returns: str | Collection[str] = (),
     on_error: str = "discard",
+    not_secret: Collection[str] = (),
+    allow_secrets: bool = False,
 ) -> Callable[[F], F]: ...
 
 
@@ -36,6 +38,8 @@ def track(
     ignore: Collection[str] = (),
     returns: str | Collection[str] = (),
     on_error: str = "discard",
+    not_secret: Collection[str] = (),
+    allow_secrets: bool = False,
 ) -> Any:
     """Commit what a function returns as a version, each time it is called.
 
@@ -52,14 +56,20 @@ def track(
         returns: Names the parts of a returned tuple: `model`, `metrics`, `params`, `data`,
             `artifacts`, and `_` for what is not kept. By default the whole value is the object.
         on_error: `"keep"` commits what was logged before an exception, marked as failed.
+        not_secret: Paths such as `params.token_kind` that are not redacted, as
+            `version.redactions` gives them.
+        allow_secrets: Store objects and artifacts although they hold secrets.
 
     Raises:
         InvalidNameError: The name is no model name, or says nothing.
         InvalidValueError: An option is not one of those that there are.
+        SecretError: At the call, if the result holds a secret; it is in `.value`.
         SaveError: At the call, if the commit failed: the result is in `.value`.
     """
     target = _default_target if registry is None else registry._target
-    options = check_options(ignore, returns, on_error)
+    options = check_options(
+        ignore, returns, on_error, not_secret=not_secret, allow_secrets=allow_secrets
+    )
     if callable(model) or isinstance(model, (classmethod, staticmethod)):
         return track_as_named(model, target=target, options=options)
     return track_into(model, target=target, options=options)

@@ -9,6 +9,7 @@ from typing import Any
 
 from modelversion.errors import InvalidNameError
 from modelversion.records import Actor, EnvironmentRecord
+from modelversion.redaction import masked, redact_url
 
 _CI = (
     ("GITHUB_ACTIONS", "GITHUB_ACTOR", "github"),
@@ -55,10 +56,10 @@ def find_actor(given: str | None) -> Actor:
     All of these are self-declared; nothing proves them.
     """
     if given is not None:
-        return Actor(name=_check_actor(given), source="given")
+        return Actor(name=masked(_check_actor(given)), source="given")
     named = os.environ.get("MODELVERSION_ACTOR")
     if named:
-        return Actor(name=_check_actor(named), source="env")
+        return Actor(name=masked(_check_actor(named)), source="env")
     return _ci_actor() or Actor(name=_user_at_host(), source="os")
 
 
@@ -83,13 +84,17 @@ def _printable(name: str) -> str:
 def _ci_actor() -> Actor | None:
     for mark, actor, service in _CI:
         if os.environ.get(mark):
-            return Actor(
-                name=_printable(os.environ.get(actor) or service), source="ci", run_url=_run_url()
-            )
+            name = masked(_printable(os.environ.get(actor) or service))
+            return Actor(name=name, source="ci", run_url=_run_url())
     return None
 
 
 def _run_url() -> str | None:
+    url = _ci_url()
+    return url and masked(redact_url(url)[0])
+
+
+def _ci_url() -> str | None:
     env = os.environ
     if env.get("GITHUB_RUN_ID"):
         repository = f"{env.get('GITHUB_SERVER_URL', '')}/{env.get('GITHUB_REPOSITORY', '')}"

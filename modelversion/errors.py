@@ -131,6 +131,20 @@ class UnpicklableError(SaveError, TypeError):
         self.path = path
 
 
+class SecretError(SaveError, ValueError):
+    """Something to be saved holds a secret; the message has the path to it, never the secret.
+
+    Attributes:
+        path: Where it sits, such as `object.steps[0].api_key` or `artifacts/train.log`.
+        rule: How it was recognised, such as `aws-access-key` or `environment:HF_TOKEN`.
+    """
+
+    def __init__(self, message: str, *, value: Any = None, path: str = "", rule: str = "") -> None:
+        super().__init__(message, value=value)
+        self.path = path
+        self.rule = rule
+
+
 class UnloadableError(SaveError):
     """`verify="load"` could not load the object in a fresh process."""
 
@@ -238,6 +252,10 @@ class ModelVersionWarning(UserWarning):
 
 class WithdrawnWarning(ModelVersionWarning):
     """A withdrawn version was loaded."""
+
+
+class SecretWarning(ModelVersionWarning):
+    """A file of a run was left out, because it holds a secret."""
 
 
 class NothingRecordedWarning(ModelVersionWarning):

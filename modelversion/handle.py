@@ -6,12 +6,13 @@ reads them all before it commits. A line that a killed worker left unfinished is
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,10 @@ from modelversion.errors import NoActiveRunError, RecordError
 from modelversion.metrics import Metric, check_metrics
 from modelversion.params import encoded
 from modelversion.records import MetricRecord
+from modelversion.redaction import Redaction, known_secrets, redact, secret_watch
 from modelversion.schema import Json, from_json, to_json
+from modelversion.snapshot import warn_left_out
+from modelversion.storage.spool import PIECE, watch_nothing
 
 
 class _Logged(Protocol):
@@ -33,6 +37,8 @@ class _Logged(Protocol):
 
     def log_artifact(self, path: str, content: Any) -> None: ...
 
+    def note_redactions(self, found: Iterable[Redaction]) -> None: ...
+
 
 @attrs.frozen
 class RunHandle:
@@ -40,11 +46,15 @@ class RunHandle:
 
     model: str
     folder: str = attrs.field(repr=False)
+    not_secret: tuple[str, ...] = attrs.field(default=(), repr=False, kw_only=True)
+    allow_secrets: bool = attrs.field(default=False, repr=False, kw_only=True)
 
     def log_params(self, params: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Record params in the parent's run; see `Run.log_params`."""
         given = {**(params or {}), **more}
-        self._add({"params": {n: encoded(v, f"params[{n!r}]") for n, v in given.items()}})
+        params = {n: encoded(v, f"params[{n!r}]") for n, v in given.items()}
+        params, found = redact(params, "params", known=known_secrets(), lifted=self.not_secret)
+        self._add({"params": params, "redactions": [[r.path, r.rule] for r in found]})
 
     def log_metrics(
         self,
@@ -63,12 +73,11 @@ class RunHandle:
         """Keep a file in the parent's run; see `Run.log_artifact`."""
         for key, found in artifact_files({path: content}):
             name = secrets.token_hex(8)
-            target = self._place() / name
-            if isinstance(found, bytes):
-                target.write_bytes(found)
+            rule = _copied(found, self._place() / name, allow_secrets=self.allow_secrets)
+            if rule is None:
+                self._add({"artifact": key.partition("/")[2], "file": name})
             else:
-                shutil.copyfile(found, target)
-            self._add({"artifact": key.partition("/")[2], "file": name})
+                warn_left_out(key, rule, model=self.model)
 
     def _add(self, line: Json) -> None:
         data = dumps({"time": time.time_ns(), **line}) + b"\n"
@@ -93,9 +102,26 @@ class RunHandle:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def open_handle(model: str) -> RunHandle:
+def _copied(content: bytes | Path, target: Path, *, allow_secrets: bool) -> str | None:
+    """Copy a file unless it holds a secret; give the rule by which it does."""
+    watch = watch_nothing() if allow_secrets else secret_watch()
+    source = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+    with source, target.open("xb") as out:
+        while piece := source.read(PIECE):
+            rule = watch(piece)
+            if rule is not None:
+                target.unlink()
+                return rule
+            out.write(piece)
+    return None
+
+
+def open_handle(
+    model: str, *, not_secret: tuple[str, ...] = (), allow_secrets: bool = False
+) -> RunHandle:
     """Make a handle with an empty folder."""
-    return RunHandle(model, tempfile.mkdtemp(prefix="modelversion-run-"))
+    folder = tempfile.mkdtemp(prefix="modelversion-run-")
+    return RunHandle(model, folder, not_secret=not_secret, allow_secrets=allow_secrets)
 
 
 def collect(handle: RunHandle, run: _Logged) -> None:
@@ -103,6 +129,7 @@ def collect(handle: RunHandle, run: _Logged) -> None:
     for line in sorted(_lines(Path(handle.folder)), key=lambda line: int(line["time"])):
         if "params" in line:
             run.log_params(decode(line["params"]))
+            run.note_redactions(Redaction(*found) for found in line["redactions"])
         elif "metrics" in line:
             run.log_metrics(_metrics(line["metrics"]), step=decode(line["step"]))
         else:

@@ -237,7 +237,8 @@ class EnvironmentRecord:
 class VersionRecord:
     """`version.json`: everything recorded of a version; every other file with size and digest.
 
-    `params` and `metrics` values are tagged JSON (`modelversion._json.encode`).
+    `params` and `metrics` values are tagged JSON (`modelversion._json.encode`). `redactions` has
+    for each path what was redacted there: the names of the rules.
     """
 
     format: int = plain(int)
@@ -257,6 +258,7 @@ class VersionRecord:
     tags: Json = json_object()
     duration_seconds: float | None = plain(OPTIONAL_NUMBER, None)
     failed: str | None = plain(OPTIONAL_TEXT, None)
+    redactions: Json = json_object()
     files: tuple[FileRecord, ...] = many(FileRecord)
     extra: Json = attrs.field(factory=dict)
 

@@ -23,11 +23,12 @@ from modelversion.home import Home
 from modelversion.loading import check_allow
 from modelversion.mode import is_disabled, warn_of_rank
 from modelversion.model import Model
+from modelversion.notes import Notes
 from modelversion.refs import check_name, parse
 from modelversion.run import Run, Setting, Target
-from modelversion.saving import Frozen, save
+from modelversion.saving import Frozen, open_spool, save
 from modelversion.serializers import Allow
-from modelversion.snapshot import NOTHING, Notes, check_notes, check_text
+from modelversion.snapshot import NOTHING, check_notes, check_text
 from modelversion.storage import Blob, open_store
 from modelversion.storage.spool import Spool
 from modelversion.table import Versions, select
@@ -182,6 +183,8 @@ class Registry:
         parents: Iterable[str | Version] = (),
         verify: str | None = None,
         new: bool = False,
+        not_secret: Collection[str] = (),
+        allow_secrets: bool = False,
     ) -> Version:
         """Save an object and what belongs to it as the next version of a model.
 
@@ -198,6 +201,9 @@ class Registry:
             parents: References or versions that it was made from.
             verify: `"load"` loads the object in a fresh process before it is committed.
             new: Make a version even if the latest has the same content.
+            not_secret: Paths such as `params.token_kind` that are not redacted, as
+                `version.redactions` gives them.
+            allow_secrets: Store the object and the artifacts although they hold secrets.
 
         Returns:
             The version: the new one, or the latest where the content is the same.
@@ -205,6 +211,7 @@ class Registry:
         Raises:
             InvalidInputError: Something cannot be stored; nothing was written.
             UnpicklableError: A part of the object cannot be pickled; nothing was committed.
+            SecretError: The object or an artifact holds a secret; nothing was committed.
             SaveError: The commit failed; the object is in `.value`, its bytes in `.spooled_at`.
         """
         key = check_name(name, "model")
@@ -215,6 +222,8 @@ class Registry:
             tags=tags,
             description=description,
             parents=self._parents(parents),
+            not_secret=not_secret,
+            allow_secrets=allow_secrets,
         )
         draft = Frozen(name, notes, value, artifacts=artifacts or {}, verify=verify, new=new)
         self._home.check()
@@ -229,9 +238,13 @@ class Registry:
         ignore: Collection[str] = (),
         returns: str | Collection[str] = (),
         on_error: str = "discard",
+        not_secret: Collection[str] = (),
+        allow_secrets: bool = False,
     ) -> Callable[[F], F]:
         """Commit what a function returns into this registry; see `modelversion.track`."""
-        options = check_options(ignore, returns, on_error)
+        options = check_options(
+            ignore, returns, on_error, not_secret=not_secret, allow_secrets=allow_secrets
+        )
         return track(model, target=self._target, options=options)
 
     def run(
@@ -244,6 +257,8 @@ class Registry:
         description: str | None = None,
         parents: Iterable[str | Version] = (),
         on_error: str = "discard",
+        not_secret: Collection[str] = (),
+        allow_secrets: bool = False,
     ) -> Run:
         """Record training that is no function of its own: a block, or cells of a notebook.
 
@@ -258,6 +273,8 @@ class Registry:
             parents: References or versions that it builds on; what is loaded inside is added.
             on_error: `"keep"` commits what was logged, marked as failed, when the block raises;
                 `"discard"` commits nothing.
+            not_secret: As in `save`.
+            allow_secrets: As in `save`.
 
         Raises:
             InvalidInputError: Something cannot be stored.
@@ -268,12 +285,16 @@ class Registry:
             tags=tags,
             description=description,
             parents=() if not parents else self._parents(parents),
+            not_secret=not_secret,
+            allow_secrets=allow_secrets,
         )
         setting = Setting(
             model=model,
             keep_failed=options.on_error == "keep",
             tags=notes.tags,
             description=description,
+            not_secret=notes.not_secret,
+            allow_secrets=notes.allow_secrets,
         )
         warn_of_rank(model)
         run = Run(setting, self._target(), off=is_disabled())
@@ -286,7 +307,10 @@ class Registry:
         return [p.ref if isinstance(p, Version) else self.get(p).ref for p in parents]
 
     def _target(self) -> Target:
-        return Target(self._prepare, lambda: Spool(self._home.store.spool), self._commit)
+        return Target(self._prepare, self._spool, self._commit)
+
+    def _spool(self, allow_secrets: bool) -> Spool:
+        return open_spool(self._home, allow_secrets=allow_secrets)
 
     def _commit(
         self, name: str, notes: Notes, value: Any, frozen: tuple[Blob, ...] = ()

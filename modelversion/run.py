@@ -21,22 +21,25 @@ from modelversion.errors import (
     NoActiveRunError,
     NothingRecordedWarning,
     SaveError,
+    SecretError,
 )
 from modelversion.fingerprint import describe
 from modelversion.metrics import check_key, check_metrics
 from modelversion.mode import rank
+from modelversion.notes import Notes
 from modelversion.params import encoded, params_of
 from modelversion.records import DataRecord, MetricRecord
+from modelversion.redaction import Redaction, masked
 from modelversion.refs import check_name
 from modelversion.schema import Json
 from modelversion.snapshot import (
     NOTHING,
     FrozenObject,
-    Notes,
     check_mapping,
     check_params,
     freeze,
     freeze_artifacts,
+    warn_left_out,
     with_inputs,
     with_steps,
 )
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _NEVER_OBJECTS = (bool, int, float, complex, str, bytes, type(None))
+# Longer messages are cut before they are searched; what is stored is much shorter.
+_MAX_MESSAGE = 100_000
 _RUNNING, _COMMITTED, _DISCARDED = "running", "committed", "discarded"
 
 
@@ -60,12 +65,12 @@ class Target:
 
     Attributes:
         prepare: Shows that the place can be written.
-        spool: Gives a place for bytes that are frozen before the commit.
+        spool: Gives a place for bytes that are frozen before the commit; True allows secrets.
         commit: Commits notes, an object and artifacts as a version of a model.
     """
 
     prepare: Callable[[], None]
-    spool: Callable[[], Spool]
+    spool: Callable[[bool], Spool]
     commit: Callable[[str, Notes, Any, tuple[Blob, ...]], Version]
 
 
@@ -77,6 +82,8 @@ class Setting:
     entry: str | None = None
     source: str | None = None
     keep_failed: bool = False
+    not_secret: tuple[str, ...] = ()
+    allow_secrets: bool = False
     tags: Json = attrs.field(factory=dict)
     description: str | None = None
 
@@ -107,6 +114,7 @@ class Run:
         self._data: dict[str, DataRecord] = {}
         self._metrics: dict[str, MetricRecord] = {}
         self._series: list[Json] = []
+        self._redacted: list[Redaction] = []
         self._parents: dict[str, None] = {}
         self._artifacts: dict[str, tuple[Blob, ...]] = {}
         self._objects: dict[str, FrozenObject] = {}
@@ -196,10 +204,10 @@ class Run:
         try:
             kept = self._setting.keep_failed and not self._makes_nothing()
             if kept and os.getpid() == self.pid:
-                text = f"{type(e).__name__}: {e}"[:1000]
+                text = f"{type(e).__name__}: {e}"[:_MAX_MESSAGE]
                 self.version = self._commit(failed=text.encode("utf-8", "replace").decode())
         except Exception as failure:  # noqa: BLE001 - the run's own exception must not be hidden
-            warnings.warn(f"the failed run was not kept: {failure}", stacklevel=2)
+            warnings.warn(f"the failed run was not kept: {masked(str(failure))}", stacklevel=2)
         finally:
             self._end(_DISCARDED)
 
@@ -239,7 +247,7 @@ class Run:
             return
         where = self._setting.entry or f"the run of {self.model!r}"
         warnings.warn(
-            f"{where} returned {self.value!r:.40} and logged nothing, so no version of "
+            f"{where} returned {masked(repr(self.value)):.40} and logged nothing, so no version of "
             f"{self.model!r} was committed; return the model, or call mv.log_model or "
             "mv.log_metrics",
             NothingRecordedWarning,
@@ -262,6 +270,9 @@ class Run:
             duration_seconds=round(time.perf_counter() - self._began, 6),
             series=tuple(self._series),
             failed=failed,
+            not_secret=self._setting.not_secret,
+            allow_secrets=self._setting.allow_secrets,
+            redacted=tuple(self._redacted),
         )
 
     def _check_going_on(self, what: str) -> None:
@@ -347,6 +358,8 @@ class Run:
     def log_artifact(self, path: Any, content: Any = None) -> None:
         """Keep a file; its bytes are taken at the call, a later one of the same path replaces it.
 
+        A file that holds a secret is left out with a `SecretWarning`: a run is not ended by it.
+
         Args:
             path: Its path in the version. Without `content`, a `pathlib.Path` whose name is it.
             content: Bytes, text, a `pathlib.Path` of a file or folder, a matplotlib or plotly
@@ -362,7 +375,10 @@ class Run:
         if self._off:
             return
         with self._lock:
-            self._artifacts[path] = freeze_artifacts(self._frozen(), {path: content})
+            try:
+                self._artifacts[path] = freeze_artifacts(self._frozen(), {path: content})
+            except SecretError as e:
+                warn_left_out(e.path, e.rule, model=self.model)
 
     def log_model(self, value: Any, *, model: str | None = None) -> None:
         """Give the object; its bytes are taken at the call, and the last call wins.
@@ -373,6 +389,7 @@ class Run:
 
         Raises:
             UnpicklableError: A part of the object cannot be pickled; its path is named.
+            SecretError: A part of the object is a secret; its path is named.
         """
         self._check_going_on("log_model")
         name = self.model if model is None else check_name(model, "model")
@@ -387,8 +404,13 @@ class Run:
 
     def _frozen(self) -> Spool:
         if self._spool is None:
-            self._spool = self._target.spool()
+            self._spool = self._target.spool(self._setting.allow_secrets)
         return self._spool
+
+    def note_redactions(self, found: Iterable[Redaction]) -> None:
+        """Note what was redacted before it came here, in a worker."""
+        with self._lock:
+            self._redacted.extend(found)
 
     def add_parent(self, reference: str) -> None:
         """Note a version that the run builds on."""
@@ -451,7 +473,11 @@ class Run:
         self._check_going_on("handle")
         with self._lock:
             if self._handle is None:
-                self._handle = open_handle(self.model)
+                self._handle = open_handle(
+                    self.model,
+                    not_secret=self._setting.not_secret,
+                    allow_secrets=self._setting.allow_secrets,
+                )
             return self._handle
 
     def progress(self, items: Iterable[T], *, total: int | None = None) -> Iterator[T]:

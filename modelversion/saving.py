@@ -20,12 +20,14 @@ from modelversion.errors import (
 )
 from modelversion.home import Home
 from modelversion.layout import VERSION
+from modelversion.notes import Notes
 from modelversion.records import Origin
+from modelversion.redaction import masked, secret_watch
 from modelversion.schema import stored
-from modelversion.snapshot import NOTHING, FrozenObject, Notes, Snapshot, take
+from modelversion.snapshot import NOTHING, FrozenObject, Snapshot, take
 from modelversion.state import Pointer
 from modelversion.storage import Blob
-from modelversion.storage.spool import Spool
+from modelversion.storage.spool import Spool, watch_nothing
 from modelversion.versions import Line, commit
 
 _PROVE = """
@@ -72,11 +74,12 @@ def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
     Raises:
         UnpicklableError: A part of the object cannot be pickled.
         UnloadableError: A fresh process could not load it.
+        SecretError: The object or an artifact holds a secret.
         SaveError: The commit failed; the object is in `.value`, its bytes in `.spooled_at`.
     """
     if draft.verify not in (None, "load"):
         raise InvalidValueError(f"verify must be 'load' or None, found {draft.verify!r}")
-    with Spool(home.store.spool) as spool:
+    with open_spool(home, allow_secrets=draft.notes.allow_secrets) as spool:
         try:
             snapshot = take(spool, draft.notes, **draft.files)
         except OSError as e:
@@ -93,11 +96,22 @@ def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
             raise _uncommitted(home, draft, snapshot, e) from e
 
 
+def open_spool(
+    home: Home, *, allow_secrets: bool, folder: Callable[[], Path | None] | None = None
+) -> Spool:
+    """Give a spool beside the registry that withholds secrets, unless they are allowed."""
+    watch = watch_nothing if allow_secrets else secret_watch
+    return Spool(folder or home.store.spool, watch=watch)
+
+
 def _unspooled(home: Home, draft: Frozen, e: OSError) -> SaveError:
     """Freeze once more, beside the system's temporary files: the registry's disk took no more."""
     import tempfile
 
-    with Spool(lambda: Path(tempfile.mkdtemp(prefix="modelversion-spool-"))) as spool:
+    def beside() -> Path:
+        return Path(tempfile.mkdtemp(prefix="modelversion-spool-"))
+
+    with open_spool(home, allow_secrets=draft.notes.allow_secrets, folder=beside) as spool:
         try:
             snapshot = take(spool, draft.notes, **draft.files)
         except OSError:
@@ -116,7 +130,7 @@ def _uncommitted(home: Home, draft: Frozen, snapshot: Snapshot | None, e: Except
     if isinstance(e, OutcomeUnknownError):
         outcome = f"whether {draft.display} was saved is not known"
     return SaveError(
-        f"{outcome}: {e}; the object is in .value, {kept}",
+        f"{outcome}: {masked(str(e))}; the object is in .value, {kept}",
         value=draft.given,
         spooled_at=place,
     )
@@ -170,6 +184,6 @@ def _prove(snapshot: Snapshot, home: Home, draft: Frozen) -> None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it gave no message"])[-1]
         raise UnloadableError(
-            f"the object does not load in a fresh process: {last}; nothing was committed",
+            f"the object does not load in a fresh process: {masked(last)}; nothing was committed",
             value=draft.given,
         )

@@ -5,36 +5,39 @@ Everything is checked before the first byte is spooled; nothing here knows of st
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from modelversion import layout
+from modelversion import current, layout
 from modelversion._json import digest, dumps, encode
 from modelversion.artifacts import File, artifact_files
 from modelversion.environment import environment
-from modelversion.errors import InvalidValueError
+from modelversion.errors import InvalidValueError, SecretWarning
 from modelversion.fingerprint import describe
 from modelversion.metrics import check_key, check_metrics, direction
+from modelversion.notes import ENTRY_SOURCE, Notes, without_secrets
 from modelversion.records import (
     FORMAT,
     Actor,
     CodeRecord,
     DataRecord,
     FileRecord,
-    MetricRecord,
     ObjectRecord,
     Origin,
     StepRecord,
     VersionRecord,
 )
+from modelversion.redaction import check_lifted, known_secrets, masked
 from modelversion.schema import Json, evolve, to_json
-from modelversion.serializers import for_object
-from modelversion.storage import Blob
+from modelversion.serializers import for_object, secret_error
+from modelversion.storage import Blob, Withheld
 from modelversion.storage.spool import Spool
 from modelversion.trail import Traces, digests
 
@@ -43,25 +46,6 @@ MAX_TEXT = 10_000
 MAX_SUMMARY = 16 * 1024
 PASSED = 16
 NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "NOTHING"})()
-
-
-@attrs.frozen(kw_only=True)
-class Notes:
-    """What is recorded beside an object, checked and as JSON."""
-
-    params: Json
-    metrics: dict[str, MetricRecord]
-    data: tuple[DataRecord, ...]
-    tags: Json
-    description: str | None = None
-    parents: tuple[str, ...] = ()
-    entry: str | None = None
-    source: str | None = None
-    duration_seconds: float | None = None
-    series: tuple[Json, ...] = ()
-    failed: str | None = None
-    steps: tuple[StepRecord, ...] = ()
-    step_sources: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -74,6 +58,7 @@ class Snapshot:
     code: CodeRecord | None
     content: str
     object_digest: str
+    redactions: Json
     parts: tuple[StepRecord, ...] = ()
 
     def version_record(self, origin: Origin, *, created_at: str, actor: Actor) -> VersionRecord:
@@ -97,6 +82,7 @@ class Snapshot:
             tags=notes.tags,
             duration_seconds=notes.duration_seconds,
             failed=notes.failed,
+            redactions=self.redactions,
             files=tuple(FileRecord(path=b.path, size=b.size, sha256=b.sha256) for b in self.blobs),
         )
 
@@ -192,6 +178,8 @@ def check_notes(
     tags: Mapping[str, Any] | None = None,
     description: str | None = None,
     parents: Iterable[str] = (),
+    not_secret: Collection[str] = (),
+    allow_secrets: bool = False,
 ) -> Notes:
     """Check what a user gave beside an object.
 
@@ -207,8 +195,10 @@ def check_notes(
         steps=steps,
         step_sources=sources,
         tags=check_tags(tags or {}),
-        description=None if description is None else check_text(description, "description"),
+        description=None if description is None else _check_text(description, "description"),
         parents=tuple(parents),
+        not_secret=check_lifted(not_secret),
+        allow_secrets=check_flag(allow_secrets, "allow_secrets"),
     )
 
 
@@ -240,7 +230,11 @@ def _tag(name: str, value: Any) -> Any:
 
 
 def check_text(text: Any, what: str) -> str:
-    """Give a text of at most 10,000 characters."""
+    """Give a remark of at most 10,000 characters as it is stored: without its secrets."""
+    return masked(_check_text(text, what))
+
+
+def _check_text(text: Any, what: str) -> str:
     if not isinstance(text, str) or not text.strip() or len(text) > MAX_TEXT:
         raise InvalidValueError(
             f"{what} must be text of 1 to {MAX_TEXT} characters, found {type(text).__name__}"
@@ -248,6 +242,13 @@ def check_text(text: Any, what: str) -> str:
         )
     encode(text, what)
     return text
+
+
+def check_flag(value: Any, what: str) -> bool:
+    """Give a bool, or refuse what is none."""
+    if not isinstance(value, bool):
+        raise InvalidValueError(f"{what} must be True or False, found {type(value).__name__}")
+    return value
 
 
 def check_mapping(value: Any, what: str) -> Mapping[str, Any]:
@@ -279,9 +280,11 @@ def freeze(spool: Spool, value: Any) -> FrozenObject:
 
     Raises:
         UnpicklableError: A part of it cannot be pickled; its path is named.
+        SecretError: A part of it is a secret; its path is named.
     """
     before = len(spool.blobs)
-    record = for_object(value).dump(value, spool)
+    with _named("object", value):
+        record = for_object(value).dump(value, spool)
     return FrozenObject(value, record, tuple(spool.blobs[before:]), _parts(value))
 
 
@@ -293,25 +296,46 @@ def _parts(value: Any) -> tuple[StepRecord, ...]:
     return parts_of(value)
 
 
+@contextlib.contextmanager
+def _named(path: str, value: Any = None) -> Iterator[None]:
+    """Say of bytes that are withheld in the body whose they are."""
+    try:
+        yield
+    except Withheld as e:
+        raise secret_error(path, e.rule, value=value) from None
+
+
 def freeze_artifacts(spool: Spool, artifacts: Mapping[str, Any]) -> tuple[Blob, ...]:
     """Take the bytes of artifacts: path in the version -> content, as `artifact_files` says.
 
     Raises:
         InvalidPathError: A path is not allowed, or its file is not there.
         InvalidValueError: A content is nothing that can be kept.
+        SecretError: A file holds a secret.
     """
     files = list(artifact_files(check_mapping(artifacts, "artifacts")))
     layout.check_distinct(path for path, _ in files)
     return _spooled(spool, files)
 
 
+def warn_left_out(path: str, rule: str, *, model: str) -> None:
+    """Say that a file is not kept: a run is not ended by the secret in it."""
+    warnings.warn(
+        f"{path} was left out of the run of {model!r}: it holds a secret ({rule}); take that out, "
+        "or give allow_secrets=True to keep it as it is",
+        SecretWarning,
+        stacklevel=current.user_level(),
+    )
+
+
 def _spooled(spool: Spool, files: Iterable[File]) -> tuple[Blob, ...]:
     before = len(spool.blobs)
     for path, content in files:
-        if isinstance(content, Path):
-            spool.add_file(path, content)
-        else:
-            spool.add(path, content)
+        with _named(path):
+            if isinstance(content, Path):
+                spool.add_file(path, content)
+            else:
+                spool.add(path, content)
     return tuple(spool.blobs[before:])
 
 
@@ -335,16 +359,20 @@ def take(
     Raises:
         UnpicklableError: A part of the object cannot be pickled; its path is named.
         InvalidPathError: An artifact's path is not allowed, or its file is not there.
+        SecretError: A part of the object, or an artifact, holds a secret.
     """
     given, before = check_mapping(artifacts, "artifacts"), tuple(frozen)
     files = list(artifact_files(given)) if given else []
     layout.check_distinct([*(blob.path for blob in before), *(path for path, _ in files)])
     taken = value if isinstance(value, FrozenObject) else None
     if taken is None and value is not NOTHING:
-        record = for_object(value).dump(value, spool)
+        with _named("object", value):
+            record = for_object(value).dump(value, spool)
         taken = FrozenObject(value, record, tuple(spool.blobs), _parts(value))
     of_object = () if taken is None else taken.blobs
     rest = _spooled(spool, files)
+    parts = () if taken is None else taken.parts
+    notes, parts, redactions = without_secrets(notes, parts, known_secrets())
     code, noted = _add_notes(notes, spool)
     blobs = (*of_object, *before, *rest, *noted)
     return Snapshot(
@@ -354,7 +382,8 @@ def take(
         code=code,
         content=_content(notes, blobs),
         object_digest=digest(dumps([[b.path, b.sha256] for b in of_object])) if taken else "",
-        parts=() if taken is None else taken.parts,
+        parts=parts,
+        redactions=redactions,
     )
 
 
@@ -362,10 +391,11 @@ def _add_notes(notes: Notes, spool: Spool) -> tuple[CodeRecord | None, tuple[Blo
     """Add the files that hold what is too long for `version.json`: series and source."""
     before = len(spool.blobs)
     if notes.series:
-        spool.add(layout.SERIES, b"".join(dumps(line) + b"\n" for line in notes.series))
+        lines = b"".join(dumps(line) + b"\n" for line in notes.series)
+        spool.add(layout.SERIES, lines, watched=False)
     code = _add_source(notes, spool)
     for path, text in sorted(notes.step_sources.items()):
-        spool.add(path, text.encode("utf-8", "surrogateescape"))
+        spool.add(path, text.encode("utf-8", "surrogateescape"), watched=False)
     return code, tuple(spool.blobs[before:])
 
 
@@ -374,7 +404,7 @@ def _add_source(notes: Notes, spool: Spool) -> CodeRecord | None:
         return None
     if notes.source is None:
         return CodeRecord(entry=notes.entry)
-    blob = spool.add(f"{layout.SOURCE}/entry.py", notes.source.encode())
+    blob = spool.add(ENTRY_SOURCE, notes.source.encode(), watched=False)
     return CodeRecord(entry=notes.entry, path=blob.path, sha256=blob.sha256)
 
 

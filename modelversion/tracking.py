@@ -14,8 +14,10 @@ from modelversion.arguments import bind
 from modelversion.errors import InvalidNameError, InvalidValueError, NoActiveRunError, SaveError
 from modelversion.forms import awaited, called, in_form
 from modelversion.mode import is_disabled, warn_of_rank
+from modelversion.redaction import check_lifted
 from modelversion.refs import check_name
 from modelversion.run import Run, Setting, Target
+from modelversion.snapshot import check_flag
 from modelversion.source import function_source
 
 if TYPE_CHECKING:
@@ -45,9 +47,13 @@ class Options:
     ignore: Collection[str] = ()
     returns: tuple[str, ...] = ()
     on_error: str = "discard"
+    not_secret: tuple[str, ...] = ()
+    allow_secrets: bool = False
 
 
-def check_options(ignore: Any, returns: Any, on_error: Any) -> Options:
+def check_options(
+    ignore: Any, returns: Any, on_error: Any, *, not_secret: Any = (), allow_secrets: Any = False
+) -> Options:
     """Give the options of a tracked function, or refuse what is none.
 
     Raises:
@@ -64,7 +70,13 @@ def check_options(ignore: Any, returns: Any, on_error: Any) -> Options:
         )
     if on_error not in ("discard", "keep"):
         raise InvalidValueError(f"on_error must be 'discard' or 'keep', found {on_error!r:.80}")
-    return Options(ignore=tuple(ignore), returns=parts, on_error=on_error)
+    return Options(
+        ignore=tuple(ignore),
+        returns=parts,
+        on_error=on_error,
+        not_secret=check_lifted(not_secret),
+        allow_secrets=check_flag(allow_secrets, "allow_secrets"),
+    )
 
 
 # ---- a tracked function --------------------------------------------------------------------------
@@ -91,6 +103,8 @@ class _Tracker:
             entry=self.entry,
             source=self.source,
             keep_failed=self.options.on_error == "keep",
+            not_secret=self.options.not_secret,
+            allow_secrets=self.options.allow_secrets,
         )
         run = Run(setting, self.target())
         run._begin()

@@ -42,7 +42,7 @@ DAY = timedelta(days=1)
 
 def withdraw(line: Line, number: int, *, reason: str, use_instead: int | None) -> None:
     """Mark a version as not to be used; loading it warns from now on."""
-    check_text(reason, "reason")
+    reason = check_text(reason, "reason")
 
     def decide(state: Decisions) -> VersionWithdrawn:
         _refuse_deleted(line, number, state)
@@ -55,7 +55,7 @@ def withdraw(line: Line, number: int, *, reason: str, use_instead: int | None) -
 
 def restore(line: Line, number: int, *, reason: str) -> None:
     """Take a withdrawal back."""
-    check_text(reason, "reason")
+    reason = check_text(reason, "reason")
 
     def decide(state: Decisions) -> VersionRestored:
         if number not in state.withdrawn:
@@ -79,7 +79,7 @@ def delete(line: Line, version: Pointer, *, reason: str) -> None:
     Raises:
         InUseError: An alias holds the version.
     """
-    check_text(reason, "reason")
+    reason = check_text(reason, "reason")
     files = _tombstone_files(line, version)
 
     def decide(state: Decisions) -> VersionDeleted:
@@ -175,7 +175,7 @@ def delete_all(versions: Sequence[tuple[Line, Pointer]], *, reason: str) -> None
     Raises:
         InUseError: An alias holds one of them.
     """
-    check_text(reason, "reason")
+    reason = check_text(reason, "reason")
     for line, version in versions:
         refuse_held(line, version.number, line.decisions.head().state)
     for line, version in versions:

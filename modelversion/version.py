@@ -40,6 +40,7 @@ from modelversion.records import (
     TagsChanged,
     VersionRecord,
 )
+from modelversion.redaction import Redaction, known_secrets, redact
 from modelversion.serializers import Allow
 from modelversion.snapshot import check_tags, check_text
 from modelversion.state import Decisions, Pointer
@@ -202,6 +203,12 @@ class Version:
         return copied_from(self._line, self._pointer, self._record.origin)
 
     @property
+    def redactions(self) -> tuple[Redaction, ...]:
+        """What was redacted when it was saved: the path and the rule of each."""
+        found = self._record.redactions
+        return tuple(Redaction(path, str(rule)) for path in sorted(found) for rule in found[path])
+
+    @property
     def files(self) -> tuple[FileRecord, ...]:
         """Every file with its size in bytes and sha256."""
         return self._record.files
@@ -242,7 +249,8 @@ class Version:
         Raises:
             InvalidInputError: A name or a value is not one.
         """
-        given = {**check_tags(tags or {}), **check_tags(more)}
+        checked = {**check_tags(tags or {}), **check_tags(more)}
+        given, _ = redact(checked, "tags", known=known_secrets())
         if given:
             self._remark(TagsChanged(number=self.number, set=given))
 

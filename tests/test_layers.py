@@ -18,10 +18,12 @@ REFERENCE = PACKAGE.parent / "docs" / "reference"
 
 # A module imports modules of a lower rank only. The modules of a package share its rank.
 RANKS = {
-    "errors": 0,
+    "errors": -1,
+    "secret": 0,
     "source": 0,
     "_json": 1,
     "query": 1,
+    "redaction": 1,
     "refs": 1,
     "sameness": 1,
     "layout": 2,
@@ -55,6 +57,7 @@ RANKS = {
     "inputs": 7,
     "parts": 4,
     "steps": 6,
+    "notes": 4,
     "tabular": 0,
     "trail": 4,
     "mode": 1,
@@ -84,6 +87,9 @@ PURE = {
     "layout",
     "metrics",
     "parts",
+    "notes",
+    "redaction",
+    "secret",
     "state",
     "query",
 }
@@ -105,6 +111,16 @@ SIBLINGS = {
         "_evaluate": {"_tree"},
         "_parse": {"_tree"},
         "_tree": set(),
+    },
+    "redaction": {
+        "redaction": {"_bytes", "_known", "_names", "_process", "_text", "_values"},
+        "_bytes": {"_formats", "_known"},
+        "_formats": set(),
+        "_known": {"_names"},
+        "_names": set(),
+        "_process": {"_bytes", "_known", "_text"},
+        "_text": {"_formats", "_known", "_names"},
+        "_values": {"_bytes", "_known", "_names", "_text"},
     },
     "serializers": {"_pickle": {"_reducers", "_scan"}, "_reducers": set(), "_scan": set()},
     "storage": {"_local": set(), "_memory": set(), "_other": set(), "spool": {"_local"}},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol
 
-from modelversion.errors import InvalidInputError
+from modelversion.errors import InvalidInputError, SecretError
 from modelversion.records import BufferRecord, ObjectRecord
 from modelversion.storage.spool import Spool
 
@@ -100,6 +100,18 @@ def _cloudpickle() -> Serializer:
     return CloudpickleSerializer()
 
 
+def secret_error(path: str, rule: str, *, value: Any = None) -> SecretError:
+    """Give the refusal of something that holds a secret, which is not in the message."""
+    return SecretError(
+        f"{path} holds a secret ({rule}); nothing was committed: take it out and read it from the "
+        "environment where it is used, wrap it in mv.Secret, which is not stored, or give "
+        "allow_secrets=True to store it as it is",
+        value=value,
+        path=path,
+        rule=rule,
+    )
+
+
 __all__ = [
     "Allow",
     "BufferRecord",
@@ -110,5 +122,6 @@ __all__ = [
     "for_object",
     "named",
     "register",
+    "secret_error",
     "unregister",
 ]

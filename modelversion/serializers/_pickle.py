@@ -10,22 +10,25 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
+import attrs
 import cloudpickle
 
 from modelversion import reconstruct, source
 from modelversion.errors import UnpicklableError, UntrustedPickleError
 from modelversion.layout import OBJECT
 from modelversion.records import BufferRecord, ObjectRecord
+from modelversion.redaction import masked
 from modelversion.sameness import class_digest, global_names
-from modelversion.serializers import Allow, Source
+from modelversion.serializers import Allow, Source, secret_error
 from modelversion.serializers._reducers import Holders, reducers
 from modelversion.serializers._scan import pickle_globals
-from modelversion.storage.spool import Spool
+from modelversion.storage import Withheld
+from modelversion.storage.spool import Spool, Watch
 
 NAME = "cloudpickle"
 IN_STREAM = 4096
@@ -54,11 +57,15 @@ class CloudpickleSerializer:
 
         Raises:
             UnpicklableError: A part cannot be pickled; its path is named.
+            SecretError: A part is a secret; its path is named.
         """
         buffers: list[pickle.PickleBuffer] = []
         with spool.writer(STREAM) as stream:
             try:
                 _pickle(value, stream, buffers)
+            except Withheld as e:
+                path = _path_to_secret(value, spool.watch)
+                raise secret_error(path, e.rule, value=value) from None
             except Exception as e:  # the object's own __reduce__ may raise anything
                 if isinstance(e, OSError) and _failure(value) is None:
                     raise  # not the object: its file could not be written
@@ -208,7 +215,7 @@ def _pack(views: list[memoryview], spool: Spool) -> Iterator[int]:
     """Write views one behind the other, aligned, and give their offsets."""
     offsets = []
     if views:
-        with spool.writer(PACKED) as file:
+        with spool.writer(PACKED, watched=False) as file:
             end = 0
             for view in views:
                 padding = -end % ALIGNMENT
@@ -237,7 +244,7 @@ def _check_own_globals(value: Any, names: tuple[str, ...]) -> None:
 def _refusal(value: Any, e: Exception) -> UnpicklableError:
     path, part, cause = _blame("object", value, e, [value]) or ("object", value, e)
     return UnpicklableError(
-        f"{path} is a {type_name(part)} and cannot be pickled ({cause}); "
+        f"{path} is a {type_name(part)} and cannot be pickled ({masked(str(cause))}); "
         "remove it before saving, or leave it out in __getstate__",
         value=value,
         path=path,
@@ -324,6 +331,56 @@ def _of_object(part: Any) -> Iterator[tuple[str, Any]]:
                 yield f".{name}", object.__getattribute__(part, name)
     if not isinstance(part, type):
         yield ".__class__", type(part)
+
+
+# ---- which part holds a secret
+
+
+def _path_to_secret(value: Any, watch: Callable[[], Watch]) -> str:
+    """Walk down to the smallest part that holds the secret by itself."""
+    path, part, seen = "object", value, [value]
+    while len(seen) < _DEEPEST:
+        others = [(s, c) for s, c in _children(part) if not any(c is one for one in seen)]
+        found = _first_with_secret(others, watch)
+        if found is None:
+            break
+        step, part = found
+        # A key may be the secret.
+        path += step if watch()(step.encode("utf-8", "replace")) is None else "[...]"
+        seen.append(part)
+    return path
+
+
+def _first_with_secret(
+    children: list[tuple[str, Any]], watch: Callable[[], Watch]
+) -> tuple[str, Any] | None:
+    """Find the first child that holds a secret by halving, since there may be a million."""
+    while len(children) > 1:
+        half = children[: len(children) // 2]
+        inside = _holds_secret([child for _, child in half], watch)
+        children = half if inside else children[len(half) :]
+    return children[0] if children and _holds_secret(children[0][1], watch) else None
+
+
+def _holds_secret(part: Any, watch: Callable[[], Watch]) -> bool:
+    try:
+        _pickle(part, _Watched(watch()), [])
+    except Withheld:
+        return True
+    except Exception:  # noqa: BLE001 - the object's own __reduce__ may raise anything
+        return False
+    return False
+
+
+@attrs.frozen
+class _Watched:
+    watch: Watch
+
+    def write(self, data: Any) -> int:
+        rule = self.watch(bytes(data))
+        if rule is not None:
+            raise Withheld(rule)
+        return len(data)
 
 
 # ---- loading

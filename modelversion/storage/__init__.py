@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Protocol
 import attrs
 
 from modelversion.errors import InvalidInputError, StorageError
+from modelversion.redaction import redact_url
 
 
 class KeyAbsent(Exception):  # noqa: N818 - a signal between layers, never shown to a user
@@ -23,6 +24,14 @@ class KeyAbsent(Exception):  # noqa: N818 - a signal between layers, never shown
 
 class KeyTaken(Exception):  # noqa: N818 - a signal between layers, never shown to a user
     """The key was created before, by us or by another writer."""
+
+
+class Withheld(Exception):  # noqa: N818 - a signal between layers, never shown to a user
+    """Bytes must not be kept; `rule` is why."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
 
 
 @attrs.frozen
@@ -151,9 +160,11 @@ def _filesystem(url: str, options: dict[str, Any]) -> tuple[Any, str]:
     try:
         fs, inner = fsspec.core.url_to_fs(url, **options)
     except ImportError as e:
-        raise StorageError(f"{url} needs a driver that is not installed: {e}") from e
+        shown = redact_url(url)[0]
+        raise StorageError(f"{shown} needs a driver that is not installed: {e}") from e
     except (ValueError, TypeError) as e:
-        raise InvalidInputError(f"{url!r} is no place that fsspec knows: {e}") from e
+        shown = redact_url(url)[0]
+        raise InvalidInputError(f"{shown!r} is no place that fsspec knows: {e}") from e
     return fs, inner
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from modelversion.errors import ForeignProcessError
+from modelversion.redaction import redact_url
 from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken
 
 _LOCK = threading.Lock()
@@ -20,7 +21,7 @@ class MemoryStore:
     remote = False
 
     def __init__(self, fs: Any, path: str, url: str, pid: int | None = None) -> None:
-        self.url = url
+        self.url = redact_url(url)[0]
         self._fs = fs
         self._root = path.rstrip("/")
         self._pid = pid if pid is not None else os.getpid()

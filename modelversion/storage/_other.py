@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from modelversion.errors import StorageError, UnsafeFilesystemError
+from modelversion.redaction import redact_url
 from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken
 
 
@@ -19,7 +20,7 @@ class OtherStore:
     remote = True
 
     def __init__(self, fs: Any, path: str, url: str, writers: str) -> None:
-        self.url = url
+        self.url = redact_url(url)[0]
         self._fs = fs
         self._root = path.rstrip("/")
         self._writers = writers

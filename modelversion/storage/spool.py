@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from modelversion.storage import Blob
+from modelversion.storage import Blob, Withheld
 from modelversion.storage._local import mapped, sync
 
 if TYPE_CHECKING:
@@ -25,16 +25,37 @@ if TYPE_CHECKING:
 PIECE = 2 * 2**20
 IN_MEMORY = 4 * 2**20
 
+# Tells of each piece of a file, in their order, why it must not be kept; None if it may.
+Watch = Callable[[bytes], "str | None"]
+
+
+def watch_nothing() -> Watch:
+    """Give the watch that keeps everything."""
+    return _keep
+
+
+def _keep(piece: bytes) -> None:
+    return None
+
 
 class Spool:
     """Collects the files of one version before it has a number.
 
     Small files wait in memory, large ones in `folder` on the registry's filesystem, already
     synced, where the commit links them in. Where storage gives no folder, all wait in memory.
+
+    `watch` is called for each file that is watched, and what it gives is asked before a byte is
+    written. Files of raw numbers need no watch.
     """
 
-    def __init__(self, make_folder: Callable[[], Path | None]) -> None:
+    def __init__(
+        self,
+        make_folder: Callable[[], Path | None],
+        *,
+        watch: Callable[[], Watch] = watch_nothing,
+    ) -> None:
         self._make_folder = make_folder
+        self.watch = watch
         self._folder: Path | None = None
         self._count = 0
         self.blobs: list[Blob] = []
@@ -59,8 +80,15 @@ class Spool:
                 left.unlink()
             self._folder.rmdir()
 
-    def add(self, path: str, data: bytes) -> Blob:
-        """Add a file of bytes that do not change any more."""
+    def add(self, path: str, data: bytes, *, watched: bool = True) -> Blob:
+        """Add a file of bytes that do not change any more.
+
+        Raises:
+            Withheld: They must not be kept.
+        """
+        rule = self.watch()(data) if watched else None
+        if rule is not None:
+            raise Withheld(rule)
         blob = Blob(path, len(data), hashlib.sha256(data).hexdigest(), data)
         self.blobs.append(blob)
         return blob
@@ -81,7 +109,7 @@ class Spool:
         items = list(views)
         targets = [self._file() for _ in items]
         if not targets or targets[0] is None:
-            return [self.add(path, bytes(view)) for path, view in items]
+            return [self.add(path, bytes(view), watched=False) for path, view in items]
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(min(len(items), 2)) as writers:
@@ -96,9 +124,12 @@ class Spool:
             if isinstance(blob.content, Path):
                 blob.content.unlink(missing_ok=True)
 
-    def writer(self, path: str) -> Writer:
-        """Open a file to be written in pieces; it joins the spool when closed."""
-        return Writer(self, path)
+    def writer(self, path: str, *, watched: bool = True) -> Writer:
+        """Open a file to be written in pieces; it joins the spool when closed.
+
+        Its `write` raises `Withheld` for what must not be kept.
+        """
+        return Writer(self, path, self.watch() if watched else _keep)
 
     def _file(self) -> Path | None:
         if self._count == 0:
@@ -161,9 +192,10 @@ def _write_all(descriptor: int, data: bytes | memoryview) -> None:
 class Writer(io.RawIOBase):
     """A file being spooled: in memory while it is small, then in the spool's folder."""
 
-    def __init__(self, spool: Spool, path: str) -> None:
+    def __init__(self, spool: Spool, path: str, watch: Watch) -> None:
         self._spool = spool
         self._path = path
+        self._watch = watch
         self._hasher = hashlib.sha256()
         self._size = 0
         self._memory: list[bytes] = []
@@ -177,6 +209,9 @@ class Writer(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Add bytes, as any binary file takes them."""
         piece = bytes(data)
+        rule = self._watch(piece)
+        if rule is not None:
+            raise Withheld(rule)
         self._hasher.update(piece)
         self._size += len(piece)
         if self._descriptor >= 0:

@@ -114,6 +114,12 @@ assert_type(run.version, mv.Version | None)
 assert_type(registry.run("churn").start().commit(), mv.Version | None)
 assert_type(version.metrics.series("loss"), list[tuple[int, Any]])
 assert_type(version.failed, str | None)
+assert_type(mv.Secret("text").reveal(), str)
+assert_type(version.redactions[0].path, str)
+registry.save("churn", {}, not_secret=["params.token_kind"], allow_secrets=True)
+registry.run("churn", not_secret=("params.token_kind",), allow_secrets=True)
+registry.track("churn", not_secret=["params.token_kind"], allow_secrets=True)
+mv.track("churn", not_secret=["params.token_kind"], allow_secrets=True)
 
 # ---- steps and data
 

@@ -1,0 +1,108 @@
+"""What is recorded beside an object, and the same without what is secret in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from modelversion import layout
+from modelversion.records import DataRecord, MetricRecord, StepRecord
+from modelversion.redaction import Known, Redaction, Redactor
+from modelversion.schema import Json, evolve, from_json, to_json
+
+ENTRY_SOURCE = f"{layout.SOURCE}/entry.py"
+MAX_FAILED = 1000
+
+
+@attrs.frozen(kw_only=True)
+class Notes:
+    """What is recorded beside an object, checked and as JSON.
+
+    `not_secret` and `allow_secrets` say what may be kept, `redacted` what a worker redacted
+    before it came here.
+    """
+
+    params: Json
+    metrics: dict[str, MetricRecord]
+    data: tuple[DataRecord, ...]
+    tags: Json
+    description: str | None = None
+    parents: tuple[str, ...] = ()
+    entry: str | None = None
+    source: str | None = None
+    duration_seconds: float | None = None
+    series: tuple[Json, ...] = ()
+    failed: str | None = None
+    steps: tuple[StepRecord, ...] = ()
+    step_sources: Mapping[str, str] = attrs.field(factory=dict)
+    not_secret: tuple[str, ...] = ()
+    allow_secrets: bool = False
+    redacted: tuple[Redaction, ...] = ()
+
+
+def without_secrets(
+    notes: Notes, parts: Iterable[StepRecord], known: Known
+) -> tuple[Notes, tuple[StepRecord, ...], Json]:
+    """Redact everything that is recorded, at one place, so that nothing can be forgotten.
+
+    Args:
+        notes: What was recorded.
+        parts: The parts of the object, which stand behind the steps.
+        known: What is secret in this process.
+
+    Returns:
+        Notes and parts without their secrets, and the rules that found some, by path.
+    """
+    redactor = Redactor(known, notes.not_secret, found=notes.redacted)
+    sources = {
+        path: redactor.text(text, path, code=True) for path, text in notes.step_sources.items()
+    }
+    moved = {path: _moved(path, text) for path, text in sources.items()}
+    every = [_step(step, i, redactor) for i, step in enumerate((*notes.steps, *parts))]
+    steps = [_with_source(step, moved) for step in every]
+    redacted = attrs.evolve(
+        notes,
+        params=redactor.value(notes.params, "params"),
+        tags=redactor.value(notes.tags, "tags"),
+        data=tuple(_data(item, redactor) for item in notes.data),
+        description=notes.description and redactor.text(notes.description, "description"),
+        source=notes.source and redactor.text(notes.source, ENTRY_SOURCE, code=True),
+        # Cut last: half a token is not recognised.
+        failed=notes.failed and redactor.text(notes.failed, "failed")[:MAX_FAILED],
+        steps=tuple(steps[: len(notes.steps)]),
+        step_sources={moved[path][0]: text for path, text in sources.items()},
+    )
+    return redacted, tuple(steps[len(notes.steps) :]), redactor.rules()
+
+
+def _moved(path: str, text: str) -> tuple[str, str]:
+    """Give path and sha256 of a step's source as it is stored."""
+    sha256 = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{layout.SOURCE}/step-{sha256[:16]}.py", sha256
+
+
+def _with_source(step: StepRecord, moved: Mapping[str, tuple[str, str]]) -> StepRecord:
+    if step.code.path is None or step.code.path not in moved:
+        return step
+    path, sha256 = moved[step.code.path]
+    return evolve(step, code=evolve(step.code, path=path, sha256=sha256))
+
+
+def _step(step: StepRecord, i: int, redactor: Redactor) -> StepRecord:
+    path = f"steps[{i}]"
+    return evolve(
+        step,
+        params=redactor.value(step.params, f"{path}.params"),
+        inputs=tuple(_data(item, redactor, f"{path}.inputs") for item in step.inputs),
+        outputs=tuple(_data(item, redactor, f"{path}.outputs") for item in step.outputs),
+        failed=step.failed and redactor.text(step.failed, f"{path}.failed"),
+    )
+
+
+def _data(item: DataRecord, redactor: Redactor, path: str = "data") -> DataRecord:
+    # A column may be called "password"; what stands beside it is its type.
+    name = redactor.text(item.name, path)
+    found = redactor.value({**to_json(item), "name": name}, f"{path}.{name}", names=False)
+    return from_json(DataRecord, found, path)

@@ -1,0 +1,94 @@
+"""What is secret in a record, by rules: values in, redacted values and what was redacted out.
+
+The rules, in their order: values that are known to be secret in this process (`mv.Secret`, and
+those of secret-named environment variables), tokens of known formats, logins in URLs, and texts
+under a name such as `password`. A number, a bool or None is never a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from modelversion.errors import InvalidValueError
+from modelversion.redaction._bytes import Watch
+from modelversion.redaction._known import NOTHING_KNOWN, Known, known_values
+from modelversion.redaction._names import is_secret_name
+from modelversion.redaction._process import known_secrets, masked, secret_watch
+from modelversion.redaction._text import Redaction, redact_text, redact_url
+from modelversion.redaction._values import is_lifted, redact
+
+ROOTS = ("params", "tags", "description", "data", "source", "failed", "code", "steps")
+
+
+class Redactor:
+    """Redacts the parts of one record, and keeps what was redacted in all of them."""
+
+    def __init__(
+        self, known: Known, lifted: Collection[str] = (), *, found: Iterable[Redaction] = ()
+    ) -> None:
+        self._known = known
+        self._lifted = tuple(lifted)
+        self._found = list(found)
+
+    def value(self, value: Any, path: str, *, names: bool = True) -> Any:
+        """Give a value of tagged JSON without its secrets; see `redact`."""
+        value, found = redact(value, path, known=self._known, lifted=self._lifted, names=names)
+        self._found.extend(found)
+        return value
+
+    def text(self, text: str, path: str, *, code: bool = False) -> str:
+        """Give a text without its secrets; see `redact_text`."""
+        if is_lifted(path, self._lifted):
+            return text
+        text, found = redact_text(text, path, known=self._known, code=code)
+        self._found.extend(found)
+        return text
+
+    def rules(self) -> dict[str, list[str]]:
+        """Give what was redacted: for each path the rules, sorted."""
+        paths = sorted({redaction.path for redaction in self._found})
+        return {p: sorted({r.rule for r in self._found if r.path == p}) for p in paths}
+
+
+# ---- what is lifted ------------------------------------------------------------------------------
+
+
+def check_lifted(paths: Any) -> tuple[str, ...]:
+    """Give the paths of `not_secret=`, or refuse what is none.
+
+    Raises:
+        InvalidValueError: It is no list of paths such as `params.token_kind`.
+    """
+    if isinstance(paths, str) or not isinstance(paths, Collection):
+        raise InvalidValueError(
+            "not_secret must list paths such as ['params.token_kind'], found "
+            f"{type(paths).__name__}"
+        )
+    for path in paths:
+        if not isinstance(path, str) or re.split(r"[.\[/]", path)[0] not in ROOTS:
+            raise InvalidValueError(
+                "not_secret must list paths as version.redactions gives them, each beginning with "
+                f"{', '.join(ROOTS)}; found another {type(path).__name__}"
+            )
+    return tuple(paths)
+
+
+__all__ = [
+    "NOTHING_KNOWN",
+    "Known",
+    "Redaction",
+    "Redactor",
+    "Watch",
+    "check_lifted",
+    "is_lifted",
+    "is_secret_name",
+    "known_secrets",
+    "known_values",
+    "masked",
+    "redact",
+    "redact_text",
+    "redact_url",
+    "secret_watch",
+]

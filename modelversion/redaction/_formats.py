@@ -1,0 +1,145 @@
+"""The formats of tokens that their issuers made recognisable.
+
+Each is written from the issuer's public description: a fixed beginning, the alphabet, the length.
+A pattern is anchored, so that a part of a longer word, a digest or base64 does not look like one.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+
+SHORTEST = 16
+
+_WORD = r"[A-Za-z0-9_\-]"
+_ALNUM = r"[A-Za-z0-9]"
+_ENDS = r"(?![A-Za-z0-9])"
+_WORD_ENDS = r"(?![A-Za-z0-9_\-])"
+
+# The rule; how a token begins, in a fixed width; and how it goes on. In bytes those are looked for
+# whose beginning ends with a character of `ANCHORS`, at which the search can stop.
+_FORMATS: tuple[tuple[str, str, str], ...] = (
+    ("age-secret-key", r"AGE-SECRET-KEY-", r"1[A-Z0-9]{58}" + _ENDS),
+    ("airtable-token", rf"pat{_ALNUM}{{14}}\.", r"[a-f0-9]{64}" + _ENDS),
+    ("anthropic-key", r"sk-ant-", rf"{_WORD}{{20,}}"),
+    ("atlassian-token", r"ATATT3", r"[A-Za-z0-9_\-=]{60,}"),
+    ("aws-access-key", r"A[KSB]I", r"A[A-Z0-9]{16}" + _ENDS),
+    ("azure-client-secret", r"[A-Za-z0-9_~.\-]{3}[0-9]Q~", r"[A-Za-z0-9_~.\-]{31,34}" + _ENDS),
+    ("azure-connection-string", r"AccountKey=", r"[A-Za-z0-9+/]{86}=="),
+    ("azure-connection-string", r"SharedAccessKey=", r"[A-Za-z0-9+/]{43}="),
+    ("databricks-token", r"dapi", r"[a-f0-9]{32}(?:-[0-9])?" + _ENDS),
+    ("digitalocean-token", r"do[opr]_v1_", r"[a-f0-9]{64}" + _ENDS),
+    ("docker-token", r"dckr_[po]at_", rf"{_WORD}{{27,}}"),
+    ("doppler-token", r"dp\.[a-z]{2}\.", rf"(?:[a-z0-9_\-]+\.)?{_ALNUM}{{40,44}}" + _ENDS),
+    ("figma-token", r"figd_", rf"{_WORD}{{38,}}"),
+    ("github-token", r"gh[pousr]_", rf"{_ALNUM}{{36,251}}" + _ENDS),
+    ("github-token", r"github_pat_", rf"{_ALNUM}{{22}}_{_ALNUM}{{59}}" + _ENDS),
+    ("gitlab-token", r"gl(?:dt|rt|ft)-", rf"{_WORD}{{20,}}"),
+    ("gitlab-token", r"gl(?:pat|cbt|ptt|imt|oas)-", rf"{_WORD}{{20,}}"),
+    ("gitlab-token", r"glagent-", rf"{_WORD}{{20,}}"),
+    ("google-api-key", r"AI", rf"za{_WORD}{{35}}" + _WORD_ENDS),
+    ("google-oauth-secret", r"GOCSPX-", rf"{_WORD}{{28}}" + _WORD_ENDS),
+    ("google-oauth-token", r"ya29\.", rf"{_WORD}{{30,}}"),
+    ("grafana-token", r"glsa_", rf"{_ALNUM}{{32}}_[A-Fa-f0-9]{{8}}" + _ENDS),
+    ("groq-key", r"gsk_", rf"{_ALNUM}{{48,56}}" + _ENDS),
+    ("hugging-face-token", r"hf_", rf"{_ALNUM}{{30,40}}" + _ENDS),
+    ("hugging-face-token", r"api_org_", rf"{_ALNUM}{{34}}" + _ENDS),
+    ("json-web-token", r"eyJ", rf"{_WORD}{{8,}}\.eyJ{_WORD}{{8,}}\.{_WORD}{{16,}}"),
+    ("linear-key", r"lin_api_", rf"{_ALNUM}{{40}}" + _ENDS),
+    ("new-relic-key", r"NRAK-", r"[A-Z0-9]{27}" + _ENDS),
+    ("npm-token", r"npm_", rf"{_ALNUM}{{36}}" + _ENDS),
+    ("openai-key", r"sk-", rf"{_WORD}{{10,}}T3BlbkFJ{_WORD}{{10,}}"),
+    ("openai-key", r"sk-", rf"(?:proj|svcacct|admin|service)-{_WORD}{{32,}}"),
+    ("openai-key", r"sk-", rf"(?=[A-Za-z]*[0-9]){_ALNUM}{{32,}}" + _ENDS),
+    ("openrouter-key", r"sk-or-v1-", r"[a-f0-9]{64}" + _ENDS),
+    ("perplexity-key", r"pplx-", rf"{_ALNUM}{{40,}}" + _ENDS),
+    ("planetscale-token", r"pscale_(?:tkn|pw_)_", rf"{_WORD}{{32,}}"),
+    ("postman-key", r"PMAK-", r"[a-f0-9]{24}-[a-f0-9]{34}" + _ENDS),
+    ("private-key", r"PRIVATE KEY-", r"----"),
+    ("private-key", r"PRIVATE KEY BLOCK-", r"----"),
+    ("pulumi-token", r"pul-", r"[a-f0-9]{40}" + _ENDS),
+    ("pypi-token", r"pypi-", rf"AgE{_WORD}{{50,}}"),
+    ("replicate-token", r"r8_", rf"{_ALNUM}{{37}}" + _ENDS),
+    ("sendgrid-key", r"SG\.", rf"{_WORD}{{22}}\.{_WORD}{{43}}" + _WORD_ENDS),
+    ("sentry-token", r"sntry[su]_", r"[A-Za-z0-9+=_\-]{60,}"),
+    ("shopify-token", r"shp(?:at|ca|pa|ss)_", r"[A-Fa-f0-9]{32}" + _ENDS),
+    ("slack-token", r"xox[abeoprs]-", rf"(?:[0-9]-)?{_ALNUM}{{8,}}-?[A-Za-z0-9\-]{{8,}}"),
+    ("slack-token", r"xapp-", r"[0-9]-[A-Z0-9]{8,}-[0-9]{8,}-[a-f0-9]{32,}"),
+    ("slack-webhook", r"hooks\.slack\.", r"com/services/T[A-Z0-9]+/B[A-Z0-9]+/\w{16,}"),
+    ("stripe-key", r"[rs]k_(?:live|test|prod)_", rf"{_ALNUM}{{16,}}" + _ENDS),
+    ("stripe-webhook-secret", r"whsec_", r"[A-Za-z0-9+]{32,}={0,2}"),
+    ("supabase-token", r"sbp_", r"[a-f0-9]{40}" + _ENDS),
+    ("telegram-token", r"[0-9]{8,10}:", rf"AA{_WORD}{{33}}" + _WORD_ENDS),
+    ("terraform-token", rf"{_ALNUM}{{14}}\.atlasv1\.", r"[A-Za-z0-9_\-=]{60,}"),
+    ("vault-token", r"hv[sbr]\.", rf"{_WORD}{{24,}}"),
+    ("xai-key", r"xai-", rf"{_ALNUM}{{60,}}" + _ENDS),
+)
+
+# A key block is redacted to its end, or as far as it goes on.
+_KEY_BLOCK = (
+    r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:[\s\S]{0,16000}?-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    r"|(?:\s|\\[nrt]|[A-Za-z0-9+/=]){0,16000})"
+)
+
+
+@functools.cache
+def text_formats() -> tuple[tuple[str, str, re.Pattern[str]], ...]:
+    """Give the rule of each format, a text that all of its tokens have, and its pattern."""
+    found = [("private-key", "PRIVATE KEY", re.compile(_KEY_BLOCK))]
+    for rule, begins, goes_on in _FORMATS:
+        if rule != "private-key":
+            pattern = re.compile(rf"(?<![A-Za-z0-9]){begins}{goes_on}")
+            found.append((rule, _needed(begins), pattern))
+    return tuple(found)
+
+
+def _needed(begins: str) -> str:
+    """Give the longest plain text in a pattern of fixed width."""
+    plain = re.split(r"\[[^\]]*\](?:\{[\d,]+\})?|\(\?:[^)]*\)", begins)
+    return max((part.replace("\\", "") for part in plain), key=len)
+
+
+# ---- bytes ---------------------------------------------------------------------------------------
+
+ANCHORS = "_-IJ=~"
+# A part of bytes that tells every token which lies across it and the bytes before.
+SEAM = 2048
+# What stands behind an anchor in every token; most other places end here.
+_GUARDS = {
+    "_": r"(?=[A-Za-z0-9+]{16}|[A-Za-z0-9+=_\-]{27})",
+    "-": r"(?=[A-Za-z0-9_][A-Za-z0-9_\-]{15}|----)",
+    "=": r"(?=[A-Za-z0-9+/]{43})",
+}
+
+
+@functools.cache
+def _byte_formats() -> tuple[tuple[bytes, re.Pattern[bytes], tuple[str, ...]], ...]:
+    """Give for each anchor a pattern of all its formats, and the rule of each group."""
+    found = []
+    for anchor in ANCHORS:
+        rows = [row for row in _FORMATS if row[1][-1] == anchor]
+        branches = "|".join(f"({_begun(begins)}{goes_on})" for _, begins, goes_on in rows)
+        pattern = f"{re.escape(anchor)}{_GUARDS.get(anchor, '')}(?:{branches})"
+        rules = tuple(rule for rule, _, _ in rows)
+        found.append((anchor.encode(), re.compile(pattern.encode()), rules))
+    return tuple(found)
+
+
+def _begun(begins: str) -> str:
+    """Give what looks back from the end of a beginning.
+
+    In a pickle the byte before a text is its length, which may look like a letter.
+    """
+    if begins.startswith("PRIVATE"):
+        return f"(?<={begins})"
+    return f"(?:(?<={begins})(?<![A-Za-z0-9]{begins})|(?<=[\\x8cCU][\\x00-\\xff]{begins}))"
+
+
+def formats_in(data: bytes) -> Iterator[str]:
+    """Give the rules of the formats that tokens in some bytes have."""
+    for anchor, pattern, rules in _byte_formats():
+        found = pattern.search(data) if anchor in data else None
+        if found is not None and found.lastindex is not None:
+            yield rules[found.lastindex - 1]

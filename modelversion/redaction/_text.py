@@ -1,0 +1,269 @@
+"""Secrets inside a text: known values, known formats, URLs, and what is assigned to a name.
+
+Each rule takes a text and gives it with the secrets replaced, and the names of the rules that
+found one. What is replaced already is found no more, so that doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote
+
+import attrs
+
+from modelversion.redaction._formats import SHORTEST, text_formats
+from modelversion.redaction._known import NOTHING_KNOWN, Known
+from modelversion.redaction._names import is_secret_name
+from modelversion.secret import REDACTED
+
+BY_NAME = "name"
+BY_URL = "url"
+
+_MAX_NAME = 100
+
+
+@attrs.frozen
+class Redaction:
+    """Something that was redacted: where it was, such as `params.token`, and by which rule."""
+
+    path: str
+    rule: str
+
+
+def redact_text(
+    text: str, path: str = "text", *, known: Known = NOTHING_KNOWN, code: bool = False
+) -> tuple[str, tuple[Redaction, ...]]:
+    """Give a text without its secrets, and what was redacted.
+
+    A text that will be cut must be redacted first: half a token is not recognised.
+
+    Args:
+        text: Any text.
+        path: What the redactions call it.
+        known: What is secret besides the rules, as `known_values` gives it.
+        code: It is program text, where only what stands in quotes is a value.
+    """
+    rules: list[str] = []
+    for replace in (
+        lambda text: replace_values(text, known.values),
+        replace_formats,
+        replace_in_urls,
+        lambda text: replace_assigned(text, code=code),
+    ):
+        text, found = replace(text)
+        rules += found
+    return text, tuple(Redaction(path, rule) for rule in dict.fromkeys(rules))
+
+
+def redact_url(url: str, path: str = "url") -> tuple[str, tuple[Redaction, ...]]:
+    """Give a URL without login, secret-named query parts and tokens, and what was redacted."""
+    url, tokens = replace_formats(url)
+    url, logins = replace_in_urls(url)
+    return url, tuple(Redaction(path, rule) for rule in [*tokens, *logins])
+
+
+def replace_values(text: str, values: Iterable[tuple[str, str]]) -> tuple[str, list[str]]:
+    """Replace values that are known to be secret; each comes with the name of its rule."""
+    rules = []
+    for value, rule in values:
+        if value in text:
+            text = text.replace(value, REDACTED)
+            rules.append(rule)
+    return text, rules
+
+
+def replace_formats(text: str) -> tuple[str, list[str]]:
+    """Replace tokens of known formats."""
+    rules: list[str] = []
+    if len(text) < SHORTEST:
+        return text, rules
+    for rule, needs, pattern in text_formats():
+        if needs in text:
+            text, count = pattern.subn(REDACTED, text)
+            rules += [rule] * bool(count)
+    return text, rules
+
+
+# ---- URLs ----------------------------------------------------------------------------------------
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]{0,40}://)([^\s\"'<>`\\]+)")
+_USERINFO = re.compile(r"[^/?#]+@")
+_PART = re.compile(r"([?&;#])([\w.\-\[\]%]{1,100})=([^&;#\s]+)")
+_SIGNATURES = re.compile(
+    r"(?i)sig|signature|x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid"
+    r"|code|auth"
+)
+
+
+def replace_in_urls(text: str) -> tuple[str, list[str]]:
+    """Replace the userinfo and the secret-named query parts of URLs."""
+    if "://" not in text:
+        return text, []
+    found = _URL.sub(lambda url: url[1] + _url_rest(url[1], url[2]), text)
+    return found, [BY_URL] * (found != text)
+
+
+def _url_rest(scheme: str, rest: str) -> str:
+    user = _USERINFO.match(rest)
+    if user is not None and _is_login(scheme, user[0][:-1]):
+        rest = f"{REDACTED}@{rest[user.end() :]}"
+    return _PART.sub(_query_part, rest)
+
+
+def _is_login(scheme: str, userinfo: str) -> bool:
+    """Tell a login from the user of `ssh://git@host` and the container of `abfs://c@account`."""
+    name, colon, password = userinfo.partition(":")
+    if colon and password:
+        return not _is_placeholder(password)
+    return scheme.startswith("http") and not _is_placeholder(name)
+
+
+def _query_part(part: re.Match[str]) -> str:
+    name = unquote(part[2])
+    secret = is_secret_name(name) or _SIGNATURES.fullmatch(name) is not None
+    if not secret or _is_placeholder(part[3]):
+        return part[0]
+    return f"{part[1]}{part[2]}={REDACTED}"
+
+
+_PLACEHOLDER = re.compile(
+    r"\(redacted\)|\*+|<\|?[\w /\-]+\|?>|\[[A-Z_]+\]|\$?\{[^{}]*\}|\$\w+|%(?:\(\w+\))?s|\s*"
+)
+
+
+def _is_placeholder(value: str) -> bool:
+    """Tell what stands for a value, or is a special token of a text, from a value."""
+    return _PLACEHOLDER.fullmatch(value) is not None
+
+
+def is_secret_value(value: str) -> bool:
+    """Tell whether a text under a secret name is one: not empty, and no placeholder."""
+    return not _is_placeholder(value)
+
+
+# ---- assignments ---------------------------------------------------------------------------------
+
+_KEYWORD = re.compile(r"(?i)passw|passp|passc|_pass|secret|token|key|cred|pwd|auth|bearer|cookie")
+_NAME_BEFORE = re.compile(r"(?:\w[\w\-]*)?\Z")
+_NAME_BEHIND = re.compile(r"[\w\-]*")
+_LITERAL = (
+    r"(?i:[rbuf]{0,2})(?:\"\"\"(?P<a>.*?)\"\"\"|'''(?P<b>.*?)'''"
+    r"|\"(?P<c>(?:\\.|[^\"\\\n])*)\"|'(?P<d>(?:\\.|[^'\\\n])*)')"
+)
+_EQUALS = r"\s*(?::[^\S\n]*[\w.\[\], |]{1,80}?)?\s*(?::=|[=!]?=)\s*\(?\s*"
+
+
+def _compiled(*patterns: str) -> list[re.Pattern[str]]:
+    return [re.compile(pattern, re.DOTALL) for pattern in patterns]
+
+
+# What follows a name: of a variable or a parameter; of a key in quotes or in brackets.
+_ASSIGNED = _compiled(
+    _EQUALS + _LITERAL,
+    r"[\"']\]?\s*(?::|=>|[=!]?=)\s*\(?\s*" + _LITERAL,
+)
+# Behind the name in a call: the default, or the value that is set.
+_CALL = re.compile(r"\b(?:get|getenv|pop|setdefault|setenv|putenv|setattr)\([^()\n]*[\"']\Z")
+_IN_CALL = _compiled(r"[\"']\s*,\s*" + _LITERAL)
+_OPTION = re.compile(r"[\"']--?[\w\-]*\Z")
+_IN_OPTION = _compiled(r"[\"'][^()]{0,300}?\bdefault\s*=\s*" + _LITERAL)
+# A key of YAML, at the beginning of its line.
+_LINE_START = re.compile(r"(?:\A|\n)[+\-]?[ \t]*(?:- )?\Z")
+_IN_YAML = _compiled(r":[ \t]+" + _LITERAL)
+# A line of an environment file: nothing that Python would read as a name or a call.
+_IN_ENV_FILE = _compiled(r"=(?P<a>(?=[\w+/=.\-]*[0-9+/])[\w+/=.\-]{6,})(?=\r?(?:\n|\Z))")
+_EXPORT = re.compile(r"(?:\A|\n)[+\-]?[ \t]*(?:export |set )?\Z")
+# In prose and command lines a value may have no quotes.
+_DASHES = re.compile(r"(?<![\w\-])--?\Z")
+_BARE = r"(?P<a>[^\s;&,'\"()\[\]{}<>|`]+)"
+_IN_PROSE = _compiled(
+    r"[\"']?=" + _BARE,
+    r"[\"']?[\s:=]{1,3}" + _LITERAL,
+    r"[\"']?:[ \t]*" + r"(?=[^\s]*[0-9])(?P<a>[^\s;&,'\"()\[\]{}<>|`]{6,})",
+)
+_IN_COMMAND = _compiled(r"[ \t]+" + r"(?!-)" + _BARE)
+_WRAPPED = re.compile(r"\bSecret\(\s*" + _LITERAL, re.DOTALL)
+_NO_TEXT = re.compile(r"None|True|False|null|true|false|[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?|\.+")
+
+
+def replace_assigned(text: str, *, code: bool) -> tuple[str, list[str]]:
+    """Replace texts that are assigned to a secret name.
+
+    Args:
+        text: What to look through.
+        code: It is program text, where only what stands in quotes is a value.
+    """
+    if _KEYWORD.search(text) is None:
+        return text, []
+    spans = sorted({*_wrapped(text), *_assigned(text, _in_code if code else _in_prose)})
+    for start, end in reversed(_apart(spans)):
+        text = text[:start] + REDACTED + text[end:]
+    return text, [BY_NAME] * bool(spans)
+
+
+Span = tuple[int, int]
+
+
+def _wrapped(text: str) -> Iterable[Span]:
+    return (_value_span(found) for found in _WRAPPED.finditer(text) if _is_value(found))
+
+
+def _assigned(text: str, rules: Callable[[str], Iterable[re.Pattern[str]]]) -> Iterable[Span]:
+    """Give the spans of values behind secret names."""
+    at = 0
+    while keyword := _KEYWORD.search(text, at):
+        before = text[max(0, keyword.start() - _MAX_NAME) : keyword.start()]
+        name_start = keyword.start() - len(_first(_NAME_BEFORE, before))
+        at = keyword.end() + len(_first(_NAME_BEHIND, text[keyword.end() : keyword.end() + 100]))
+        if not is_secret_name(text[name_start:at]):
+            continue
+        before = text[max(0, name_start - _MAX_NAME) : name_start]
+        for rule in rules(before):
+            found = rule.match(text, at)
+            if found is not None and _is_value(found):
+                yield _value_span(found)
+                break
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return found[0] if found else ""
+
+
+def _in_code(before: str) -> Iterable[re.Pattern[str]]:
+    """Give what may follow a name in program text, by what stands before it."""
+    yield from _ASSIGNED
+    if _CALL.search(before):
+        yield from _IN_CALL
+    if _OPTION.search(before):
+        yield from _IN_OPTION
+    if _LINE_START.search(before):
+        yield from _IN_YAML
+    if _EXPORT.search(before):
+        yield from _IN_ENV_FILE
+
+
+def _in_prose(before: str) -> Iterable[re.Pattern[str]]:
+    yield from _in_code(before)
+    yield from _IN_PROSE
+    if _DASHES.search(before):
+        yield from _IN_COMMAND
+
+
+def _value_span(found: re.Match[str]) -> Span:
+    return next(found.span(name) for name, value in found.groupdict().items() if value is not None)
+
+
+def _is_value(found: re.Match[str]) -> bool:
+    value = next(value for value in found.groupdict().values() if value is not None)
+    return not _is_placeholder(value) and _NO_TEXT.fullmatch(value) is None
+
+
+def _apart(spans: list[Span]) -> list[Span]:
+    """Leave out spans that lie in one before."""
+    kept: list[Span] = []
+    for span in spans:
+        if not kept or span[0] >= kept[-1][1]:
+            kept.append(span)
+    return kept
