@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 from modelversion._json import dumps, encode
@@ -45,6 +47,10 @@ def _plain(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         items = [_plain(v, f"{path}[{i}]", depth + 1) for i, v in enumerate(value)]
         return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Enum) and not isinstance(value, (int, float, str)):
+        return value.name
     own = params_of(value)
     if own is None:
         return _name(value) if isinstance(value, type) or _is_function(value) else value

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import enum
 import io
 import multiprocessing
 import os
@@ -251,6 +252,14 @@ class Settings:
     config: Config
 
 
+class Mode(enum.Enum):
+    FAST = object()
+
+
+class Kind(enum.StrEnum):
+    TREE = "tree"
+
+
 Point = namedtuple("Point", "x y")
 OWN_PARAMS = {
     "dataclass": (Config(0.1), {"lr": 0.1, "sizes": (1, 2)}),
@@ -258,6 +267,10 @@ OWN_PARAMS = {
     "argparse": (argparse.Namespace(lr=1, name="x"), {"lr": 1, "name": "x"}),
     "named tuple": (Point(1, 2), {"x": 1, "y": 2}),
     "nested": ({"a": [Config(1)]}, {"a": [{"lr": 1, "sizes": (1, 2)}]}),
+    "path": (Path("a") / "b.csv", str(Path("a") / "b.csv")),
+    "enum": (Mode.FAST, "FAST"),
+    "enum of texts": (Kind.TREE, "tree"),
+    "paths within": (argparse.Namespace(csv=Path("x")), {"csv": "x"}),
     "class": (Config, f"{__name__}.Config"),
     "function": (len, "builtins.len"),
 }
