@@ -136,6 +136,10 @@ class History:
         digest: str | None = self._rows[number].get("object")
         return digest
 
+    def summary(self, number: int) -> Json:
+        """Give a row as the journal has it; what its summary had to leave out is not there."""
+        return self._rows[number]
+
     def full(self, number: int) -> Json:
         """Give a row; what its summary had to leave out is read from `version.json`."""
         row = self._rows[number]

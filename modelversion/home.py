@@ -6,6 +6,7 @@ Opening does no I/O. Reading an empty place gives an empty registry; the first w
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 
 from modelversion import _json, layout
 from modelversion.errors import (
@@ -30,6 +31,11 @@ from modelversion.state import MODELS, Fold, Models
 from modelversion.storage import KeyTaken, Store, nonce
 
 _HARMLESS = (".gitignore", ".DS_Store", "desktop.ini")
+
+
+def utc_now() -> datetime:
+    """Give the time in UTC."""
+    return datetime.now(UTC)
 
 
 class Home:

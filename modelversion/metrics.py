@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from modelversion._json import decode, encode, loads, numpy_scalar
+from modelversion.display import Cell, Page, Shown, Table
 from modelversion.errors import InvalidNameError, InvalidValueError, MetricNotFoundError
 from modelversion.records import MetricRecord
 
@@ -35,7 +36,7 @@ class Metric:
     n: int | None = None
 
 
-class Metrics(Mapping[str, Any]):
+class Metrics(Mapping[str, Any], Shown):
     """The metrics of a version: name -> last value, and the series of those logged by step."""
 
     def __init__(self, values: Mapping[str, Any], read_series: Callable[[], bytes]) -> None:
@@ -58,6 +59,17 @@ class Metrics(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self._values))
 
+    def _page(self) -> Page:
+        series = series_of(self._read_series())
+        drawn = {name: [value for _, value in points] for name, points in series.items()}
+        rows = [(name, Cell(v, spark=drawn.get(name, ()))) for name, v in self._values.items()]
+        table = Table("values", ("metric", "value"), rows=rows)
+        return Page("metrics", "" if rows else "none", blocks=[table])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the last values as a plain dict."""
+        return dict(self._values)
+
     def series(self, name: str) -> list[tuple[int, Any]]:
         """Give the values of a metric that were logged with a step: (step, value), as logged.
 
@@ -66,8 +78,16 @@ class Metrics(Mapping[str, Any]):
             IntegrityError: The series are not the committed ones.
         """
         self[name]
-        lines = [loads(line, "series") for line in self._read_series().splitlines()]
-        return [(decode(x["step"]), decode(x["value"])) for x in lines if x["metric"] == name]
+        return series_of(self._read_series()).get(name, [])
+
+
+def series_of(data: bytes) -> dict[str, list[tuple[int, Any]]]:
+    """Give the series that a version's file of series holds: name -> (step, value), as logged."""
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for text in data.splitlines():
+        line = loads(text, "series")
+        found.setdefault(line["metric"], []).append((decode(line["step"]), decode(line["value"])))
+    return found
 
 
 def metric(value: Any, *, higher_is_better: bool | None = None, n: int | None = None) -> Metric:

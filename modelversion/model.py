@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from modelversion import upkeep
+from modelversion.display import Page, Shown
 from modelversion.errors import (
     AliasNotFoundError,
     InvalidInputError,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from modelversion.follow import Live
 
 
-class Model:
+class Model(Shown):
     """A model's versions: `churn[3]`, `churn[-1]`, `churn["champion"]`, `churn.latest`."""
 
     def __init__(self, history: History, allow: Allow | None = None) -> None:
@@ -49,6 +50,15 @@ class Model:
         latest = f", latest {self._line.ref(numbers[-1])}" if numbers else ""
         plural = "" if len(numbers) == 1 else "s"
         return f"<Model {self.name}: {len(numbers)} version{plural}{latest}>"
+
+    def _page(self) -> Page:
+        from modelversion.views.model import model_page
+
+        return model_page(self._history, self._line.home.store.url)
+
+    def to_pandas(self) -> Any:
+        """Give all versions as a pandas DataFrame; needs pandas."""
+        return self.versions().to_pandas()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Model) and self._key() == other._key()

@@ -17,6 +17,20 @@ MAX_FAILED = 1000
 
 
 @attrs.frozen(kw_only=True)
+class Setting:
+    """What a run is of, as far as it is known before it starts."""
+
+    model: str
+    entry: str | None = None
+    source: str | None = None
+    keep_failed: bool = False
+    not_secret: tuple[str, ...] = ()
+    allow_secrets: bool = False
+    tags: Json = attrs.field(factory=dict)
+    description: str | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Notes:
     """What is recorded beside an object, checked and as JSON.
 

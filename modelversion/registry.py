@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, overload
 
 from modelversion import place, upkeep
 from modelversion.checkpoint import Checkpoint, read_checkpoint
 from modelversion.copying import Courier
+from modelversion.display import Page, Shown
 from modelversion.environment import find_actor
 from modelversion.errors import (
     InvalidInputError,
@@ -19,13 +20,13 @@ from modelversion.errors import (
     NotFoundError,
 )
 from modelversion.history import History
-from modelversion.home import Home
+from modelversion.home import Home, utc_now
 from modelversion.loading import check_allow
 from modelversion.mode import is_disabled, warn_of_rank
 from modelversion.model import Model
-from modelversion.notes import Notes
+from modelversion.notes import Notes, Setting
 from modelversion.refs import check_name, parse
-from modelversion.run import Run, Setting, Target
+from modelversion.run import Run, Target
 from modelversion.saving import Frozen, open_spool, save
 from modelversion.serializers import Allow
 from modelversion.snapshot import NOTHING, check_notes, check_text
@@ -38,12 +39,7 @@ from modelversion.version import Version
 from modelversion.versions import Line, resolve
 
 
-def utc_now() -> datetime:
-    """Give the time in UTC."""
-    return datetime.now(UTC)
-
-
-class Registry:
+class Registry(Shown):
     """A place that holds models; opening it does no I/O.
 
     Reading an empty place gives an empty registry, and the first write makes it.
@@ -121,6 +117,11 @@ class Registry:
         except ModelVersionError as e:  # a repr never raises
             return f"<Registry {shown} ({type(e).__name__})>"
         return f"<Registry {shown}: {count} model{'' if count == 1 else 's'}>"
+
+    def _page(self) -> Page:
+        from modelversion.views.model import registry_page
+
+        return registry_page(self.url, self._all())
 
     # ---- models
 

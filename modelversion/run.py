@@ -16,6 +16,7 @@ import attrs
 from modelversion import current
 from modelversion._json import encode
 from modelversion.arguments import owner_params, sort_arguments
+from modelversion.display import Page, Shown
 from modelversion.errors import (
     InvalidValueError,
     NoActiveRunError,
@@ -26,7 +27,7 @@ from modelversion.errors import (
 from modelversion.fingerprint import describe
 from modelversion.metrics import check_key, check_metrics
 from modelversion.mode import rank
-from modelversion.notes import Notes
+from modelversion.notes import Notes, Setting
 from modelversion.params import encoded, params_of
 from modelversion.records import DataRecord, MetricRecord
 from modelversion.redaction import Redaction, masked
@@ -74,21 +75,7 @@ class Target:
     commit: Callable[[str, Notes, Any, tuple[Blob, ...]], Version]
 
 
-@attrs.frozen(kw_only=True)
-class Setting:
-    """What a run is of, as far as it is known before it starts."""
-
-    model: str
-    entry: str | None = None
-    source: str | None = None
-    keep_failed: bool = False
-    not_secret: tuple[str, ...] = ()
-    allow_secrets: bool = False
-    tags: Json = attrs.field(factory=dict)
-    description: str | None = None
-
-
-class Run:
+class Run(Shown):
     """What is recorded between the start of some training and its commit.
 
     `with registry.run("churn") as run:` commits at the end of the block and discards on an
@@ -97,6 +84,7 @@ class Run:
     Attributes:
         version: The version that the run made, None before its commit or where it made none.
         value: What the tracked function returned, None without one.
+        failed: What stopped it, None where nothing did.
     """
 
     def __init__(self, setting: Setting, target: Target, *, off: bool = False) -> None:
@@ -104,6 +92,7 @@ class Run:
         self.pid = os.getpid()
         self.value: Any = None
         self.version: Version | None = None
+        self.failed: str | None = None
         self._setting = setting
         self._target = target
         self._off = off
@@ -124,6 +113,15 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run of {self.model}: {self._state or 'not started'}>"
+
+    def _page(self) -> Page:
+        from modelversion.views.run import run_page
+
+        with self._lock:
+            blobs = tuple(blob for blobs in self._artifacts.values() for blob in blobs)
+            notes = self._notes(self.failed)
+            ref = None if self.version is None else self.version.ref
+            return run_page(notes, blobs, model=self.model, state=self._state, version=ref)
 
     # ---- from start to end
 
@@ -202,10 +200,11 @@ class Run:
     def fail(self, e: BaseException) -> None:
         """End the run by an exception: discard it, or keep it, marked as failed."""
         try:
+            text = f"{type(e).__name__}: {e}"[:_MAX_MESSAGE].encode("utf-8", "replace").decode()
+            self.failed = masked(text)
             kept = self._setting.keep_failed and not self._makes_nothing()
             if kept and os.getpid() == self.pid:
-                text = f"{type(e).__name__}: {e}"[:_MAX_MESSAGE]
-                self.version = self._commit(failed=text.encode("utf-8", "replace").decode())
+                self.version = self._commit(failed=text)
         except Exception as failure:  # noqa: BLE001 - the run's own exception must not be hidden
             warnings.warn(f"the failed run was not kept: {masked(str(failure))}", stacklevel=2)
         finally:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
+from modelversion.display import Page, Shown
 from modelversion.errors import InvalidInputError, VersionNotFoundError
 from modelversion.history import PLAIN_COLUMNS, History
 from modelversion.serializers import Allow
 from modelversion.version import Version
+from modelversion.versions import open_version
 
 Row = tuple[History, int]
-_SHOWN = 20
 
 
-class Versions(Sequence[Version]):
+class Versions(Sequence[Version], Shown):
     """Versions in an order, of one model or of several."""
 
     def __init__(self, rows: Sequence[Row], allow: Allow | None = None) -> None:
@@ -42,12 +43,17 @@ class Versions(Sequence[Version]):
     def __repr__(self) -> str:
         return f"<Versions: {len(self)} row{'' if len(self) == 1 else 's'}>"
 
-    def __str__(self) -> str:
-        columns = {n: c for n, c in self.to_dict().items() if any(v not in (None, "") for v in c)}
-        for hidden in ("actor", "withdrawn"):
-            if not any(columns.get(hidden, ())) or hidden == "actor":
-                columns.pop(hidden, None)
-        return _text(columns, len(self))
+    def _page(self) -> Page:
+        from modelversion.views.model import versions_page
+
+        return versions_page(self._rows, self._sparks)
+
+    def _sparks(self, row: Row) -> Mapping[str, Sequence[float]]:
+        from modelversion.views.version import small_series
+
+        history, number = row
+        opened = open_version(history.line, history.pointer(number))
+        return small_series(opened.record, opened.files.read)
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Give the rows as columns: name -> values, in the table's order."""
@@ -118,28 +124,6 @@ def _grouped(rows: Iterable[Row]) -> Iterator[tuple[History, list[int]]]:
         numbers.append(number)
     if current is not None:
         yield current, numbers
-
-
-def _text(columns: dict[str, list[Any]], total: int) -> str:
-    if not total:
-        return "no versions"
-    cells = {name: [_cell(value) for value in values[:_SHOWN]] for name, values in columns.items()}
-    widths = {name: max(len(name), *map(len, values)) for name, values in cells.items()}
-    rows = [{name: name for name in cells}]
-    rows += [{n: v[i] for n, v in cells.items()} for i in range(min(total, _SHOWN))]
-    lines = ["  ".join(row[n].ljust(widths[n]) for n in cells).rstrip() for row in rows]
-    return "\n".join([*lines, *([f"... {total - _SHOWN} more"] if total > _SHOWN else [])])
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if value is None:
-        return ""
-    text = "".join(c if c.isprintable() else " " for c in str(value))
-    if len(text) == 27 and text.endswith("Z") and text[10] == "T":
-        return text[:19].replace("T", " ")
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def select(

@@ -14,9 +14,10 @@ from modelversion.arguments import bind
 from modelversion.errors import InvalidNameError, InvalidValueError, NoActiveRunError, SaveError
 from modelversion.forms import awaited, called, in_form
 from modelversion.mode import is_disabled, warn_of_rank
+from modelversion.notes import Setting
 from modelversion.redaction import check_lifted
 from modelversion.refs import check_name
-from modelversion.run import Run, Setting, Target
+from modelversion.run import Run, Target
 from modelversion.snapshot import check_flag
 from modelversion.source import function_source
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from modelversion import current, layout, upkeep
 from modelversion._json import decode
+from modelversion.display import Page, Shown
 from modelversion.errors import (
     FileMissingError,
     InUseError,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from modelversion.graph import Steps
 
 
-class Version:
+class Version(Shown):
     """An immutable, numbered snapshot of an object and of what was recorded beside it.
 
     What was recorded is read from storage at its first use and kept; aliases, tags and notes
@@ -106,6 +107,18 @@ class Version:
 
     def __repr__(self) -> str:
         return f"<Version {self.ref}{self._glance()}>"
+
+    def _page(self) -> Page:
+        from modelversion.views.version import version_page
+
+        opened = self._open()
+        return version_page(
+            self._history,
+            self.number,
+            record=opened.record,
+            read=opened.files.read,
+            url=self._line.home.store.url,
+        )
 
     def _glance(self) -> str:
         try:

@@ -69,6 +69,7 @@ RANKS = {
     "copying": 10,
     "follow": 11,
     "version": 10,
+    "views": 9,
     "table": 11,
     "model": 12,
     "registry": 14,
@@ -123,6 +124,13 @@ SIBLINGS = {
         "_values": {"_bytes", "_known", "_names", "_text"},
     },
     "serializers": {"_pickle": {"_reducers", "_scan"}, "_reducers": set(), "_scan": set()},
+    "views": {
+        "views": set(),
+        "changes": set(),
+        "model": {"changes"},
+        "run": {"model", "version"},
+        "version": {"changes", "model"},
+    },
     "storage": {"_local": set(), "_memory": set(), "_other": set(), "spool": {"_local"}},
 }
 

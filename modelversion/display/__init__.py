@@ -34,6 +34,7 @@ from modelversion.display._page import (
     Tone,
     digest,
     line,
+    shown,
     size,
     when,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "Text",
     "Tone",
     "digest",
+    "shown",
     "size",
     "when",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ from modelversion.display._page import (
     shown,
     spark_of,
 )
-from modelversion.display._svg import scaled, thinned
+from modelversion.display._svg import drawable, scaled, thinned
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -118,5 +117,5 @@ def drawing(value: Any) -> str:
     if share is not None:
         full = round(min(max(share, 0), 1) * 20)
         return f"{'█' * full}{'░' * (20 - full)}"
-    kept = thinned([number for number in spark_of(value) if math.isfinite(number)], 12)
+    kept = thinned(drawable(spark_of(value)), 12)
     return "".join(_BARS[round(height)] for height in scaled(kept, 0, len(_BARS) - 1))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 # It stands out from a white and from a black ground alike.
 INK = "#2f81d7"
+_LARGEST = sys.float_info.max
 
 
 def spark(values: Sequence[float], *, width: int = 64, height: int = 16) -> str:
     """Draw a small line, its last point marked."""
-    kept = thinned([value for value in values if math.isfinite(value)], width // 3)
+    kept = thinned(drawable(values), width // 3)
     xs = scaled(range(len(kept)), 2, width - 3)
     ys = scaled([-value for value in kept], 2, height - 3)
     points = " ".join(f"{x:.4g},{y:.4g}" for x, y in zip(xs, ys, strict=True))
@@ -20,6 +22,11 @@ def spark(values: Sequence[float], *, width: int = 64, height: int = 16) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
         f'<polyline points="{points}" fill="none" stroke="{INK}" stroke-width="1.5"/>{dot}</svg>'
     )
+
+
+def drawable(values: Sequence[Any]) -> list[float]:
+    """Leave out what has no place on an axis: infinities, NaN, integers beyond any float."""
+    return [value for value in values if abs(value) <= _LARGEST]
 
 
 def thinned(values: Sequence[float], count: int) -> list[float]:

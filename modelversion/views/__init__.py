@@ -1,0 +1,1 @@
+"""What registries, models and versions show: pages made from what the journals say."""

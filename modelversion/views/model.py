@@ -1,0 +1,299 @@
+"""What a registry, a model and a table of versions show."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from modelversion._json import decode
+from modelversion.display import Cell, Facts, Page, Section, Table, Text, Tone, shown, size, when
+from modelversion.history import History
+from modelversion.metrics import direction
+from modelversion.schema import Json
+from modelversion.views.changes import Change, last_changes
+
+_ROWS = 20
+_METRICS = 4
+_PARAMS = 3
+_SPARK = 40
+_CHANGES = 8
+_LARGEST = sys.float_info.max
+Row = tuple[History, int]
+
+
+class Standing:
+    """How the versions of a model stand to each other: who is live, named, best."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.numbers = history.numbers()
+        self.stages = stages_of(history)
+        self.best = self._best()
+
+    def _best(self) -> dict[str, tuple[int, float]]:
+        """Give the best version of each metric whose direction is known; withdrawn ones are not."""
+        best: dict[str, tuple[int, float]] = {}
+        higher: dict[str, bool | None] = {}
+        for number in self.numbers:
+            row = self.history.summary(number)
+            explicit = row.get("directions", {})
+            if number in self.history.decisions.withdrawn:
+                continue
+            for name, value in row.get("metrics", {}).items():
+                if name not in higher or name in explicit:
+                    higher[name] = explicit.get(name, direction(name))
+                if higher[name] is not None and is_number(value):
+                    before = best.get(name)
+                    if before is None or _beats(value, before[1], bool(higher[name])):
+                        best[name] = (number, value)
+        return best
+
+    def direction(self, number: int, name: str) -> bool | None:
+        """Tell which way a metric of a version is better; no file is read for it."""
+        explicit: bool | None = self.history.summary(number).get("directions", {}).get(name)
+        return direction(name) if explicit is None else explicit
+
+    @property
+    def live(self) -> int | None:
+        """The version that others are measured against: the one in the last stage that has one."""
+        filled = [live[-1] for live in self.stages.values() if live]
+        return filled[-1] if filled else None
+
+    def marks(self, number: int) -> Cell:
+        """Tell in words what a version is: its stages, aliases, what it is best in."""
+        decided = self.history.decisions
+        names = [stage for stage, live in self.stages.items() if number in live][::-1]
+        names += decided.held_by(number)
+        names += [f"best {name}" for name, (best, _) in self.best.items() if best == number][:3]
+        withdrawn = number in decided.withdrawn
+        tone: Tone = "bad" if withdrawn else ""
+        text = ", ".join([*names, *(["withdrawn"] if withdrawn else [])])
+        return Cell(text, tone=tone)
+
+
+def _beats(value: float, other: float, higher: bool) -> bool:
+    return value > other if higher else value < other
+
+
+def stages_of(history: History) -> dict[str, Sequence[int]]:
+    """Give the stages in their order: name -> the versions in it, the one that counts last."""
+    decided: Any = history.decisions
+    names = decided.stage_names() if hasattr(decided, "stage_names") else ()
+    return {name: decided.stage(name).live for name in names}
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a stored metric is a number that others can be subtracted from."""
+    return isinstance(value, (int, float)) and abs(value) <= _LARGEST
+
+
+# ---- a registry ----------------------------------------------------------------------------------
+
+
+def registry_page(url: str, histories: Iterable[History]) -> Page:
+    """Describe a registry: its models, what is live in each, and what changed last."""
+    found = list(histories)
+    rows = [_model_row(history.refresh()) for history in found[:_ROWS]]
+    columns = ("model", "versions", "latest", "live", "last change", "by", "size")
+    table = Table("models", columns, rows=rows, more=len(found) - len(rows), empty="no models yet")
+    plural = "" if len(found) == 1 else "s"
+    how = f"registry = modelversion.Registry({url!r})\nregistry[name].latest.load()"
+    load = Section("How to load", [Text("code", how)])
+    return Page(url, f"{len(found)} model{plural}", blocks=[table, load if found else None])
+
+
+def _model_row(history: History) -> Sequence[Any]:
+    numbers = history.numbers()
+    stages = {stage: live for stage, live in stages_of(history).items() if live}
+    live = [f"{stage} {history.line.ref(live[-1])}" for stage, live in stages.items()][::-1]
+    change = next(iter(last_changes(history, count=1)), None)
+    return (
+        history.line.display,
+        len(numbers),
+        history.line.ref(numbers[-1]) if numbers else None,
+        ", ".join(live),
+        None if change is None else Cell(change.time, f"{when(change.time).text} {change.what}"),
+        None if change is None else change.actor,
+        size(sum(history.summary(number).get("bytes", 0) for number in numbers)),
+    )
+
+
+# ---- a model -------------------------------------------------------------------------------------
+
+
+def model_page(history: History, url: str) -> Page:
+    """Describe a model: what is live, what is best, what changed last and by whom."""
+    history.refresh()
+    standing = Standing(history)
+    newest = standing.numbers[::-1]
+    changes = last_changes(history, count=_CHANGES)
+    table = versions_table([(history, n) for n in newest[:_ROWS]], standings={history: standing})
+    return Page(
+        history.line.display,
+        _headline(standing),
+        blocks=[
+            Facts(_model_facts(standing, changes)),
+            Table(table.name, table.columns, rows=table.rows, more=len(newest) - len(table.rows)),
+            Section("Last changes", [_changes(changes)], says=f"the last {len(changes)}"),
+            Section("How to load", [Text("code", _how_to_load(standing, url))]),
+        ],
+    )
+
+
+def _headline(standing: Standing) -> str:
+    count = len(standing.numbers)
+    if not count:
+        return "no versions"
+    ref = standing.history.line.ref
+    parts = [f"{count} version{'' if count == 1 else 's'}, latest {ref(standing.numbers[-1])}"]
+    parts += [f"{stage} {ref(live[-1])}" for stage, live in standing.stages.items() if live][::-1]
+    return "; ".join(parts)
+
+
+def _model_facts(standing: Standing, changes: Sequence[Change]) -> dict[str, Any]:
+    history, ref = standing.history, standing.history.line.ref
+    facts: dict[str, Any] = {}
+    for stage, live in reversed(standing.stages.items()):
+        facts[f"in {stage}"] = ", ".join(map(ref, live)) or Cell(None, "nothing", tone="quiet")
+    for alias, pointer in sorted(history.decisions.aliases.items()):
+        facts[f"alias {alias}"] = ref(pointer.number)
+    for name, (number, value) in list(standing.best.items())[:_METRICS]:
+        spark = _across(standing, name)
+        text = f"{ref(number)} with {value:.6g}"
+        facts[f"best {name}"] = Cell(ref(number), text, spark=spark if len(spark) > 1 else ())
+    if changes:
+        last = changes[0]
+        why = f": {last.why}" if last.why else ""
+        text = f"{last.actor} {last.what}{why}, {when(last.time).text}"
+        facts["last change"] = Cell(last.time, text)
+    return facts
+
+
+def _across(standing: Standing, name: str) -> list[float]:
+    rows = map(standing.history.summary, standing.numbers[-_SPARK:])
+    values = [row.get("metrics", {}).get(name) for row in rows]
+    return [value for value in values if is_number(value)]
+
+
+def _changes(changes: Sequence[Change]) -> Table:
+    rows = [(when(c.time), c.actor, c.what, c.why) for c in changes]
+    return Table("changes", ("when", "who", "what", "why"), rows=rows)
+
+
+def _how_to_load(standing: Standing, url: str) -> str:
+    name = standing.history.line.display
+    lines = [f"registry = modelversion.Registry({url!r})"]
+    filled = [stage for stage, live in standing.stages.items() if live]
+    names = [*filled[::-1], *sorted(standing.history.decisions.aliases)]
+    lines += [f'registry.load("{name}@{selector}")' for selector in names[:3]]
+    lines += [f'registry.load("{name}:{n}")' for n in standing.numbers[-1:]]
+    return "\n".join(lines)
+
+
+# ---- a table of versions -------------------------------------------------------------------------
+
+
+def versions_page(
+    rows: Sequence[Row], sparks: Callable[[Row], Mapping[str, Sequence[float]]]
+) -> Page:
+    """Describe versions, of one model or of several."""
+    shown = rows[:_ROWS]
+    table = versions_table(shown, sparks=sparks)
+    plural = "" if len(rows) == 1 else "s"
+    more = len(rows) - len(shown)
+    blocks = [Table(table.name, table.columns, rows=table.rows, more=more)]
+    return Page("versions", f"{len(rows)} version{plural}", blocks=blocks)
+
+
+def versions_table(
+    rows: Sequence[Row],
+    *,
+    standings: dict[History, Standing] | None = None,
+    sparks: Callable[[Row], Mapping[str, Sequence[float]]] | None = None,
+) -> Table:
+    """Give versions as rows: what each is, when and by whom, metrics, and params that differ.
+
+    Metrics say how they changed against what is live.
+    """
+    known = dict(standings or {})
+    for history, _ in rows:
+        if history not in known:
+            known[history] = Standing(history)
+    summaries = [history.summary(number) for history, number in rows]
+    metrics = _common(summaries, "metrics")[:_METRICS]
+    params = [name for name in _common(summaries, "params") if _differ(summaries, name)][:_PARAMS]
+    columns = ["version", "is", *metrics, *params, "saved", "by"]
+    names = [*metrics, *(f"param {name}" if name in metrics else name for name in params)]
+    body = []
+    for (history, number), summary in zip(rows, summaries, strict=True):
+        standing = known[history]
+        drawn: Mapping[str, Sequence[float]] = {} if sparks is None else sparks((history, number))
+        body.append(
+            [
+                history.line.ref(number),
+                standing.marks(number),
+                *(_metric(standing, number, name, drawn.get(name, ())) for name in metrics),
+                *(_short(summary.get("params", {}).get(name)) for name in params),
+                when(summary["created_at"]),
+                summary["actor"],
+            ]
+        )
+    columns[2:-2] = names
+    if any(summary.get("description") for summary in summaries):
+        columns.append("description")
+        for row, summary in zip(body, summaries, strict=True):
+            row.append(_short(summary.get("description")))
+    return Table("versions", columns, rows=body)
+
+
+def _short(stored: Any) -> Cell:
+    value = decode(stored)
+    return Cell(value, shown(value, 40))
+
+
+def _common(summaries: Sequence[Json], space: str) -> list[str]:
+    """Name what the rows have, what most of them have first."""
+    counts: dict[str, int] = {}
+    for summary in summaries:
+        for name in summary.get(space, {}):
+            counts[name] = counts.get(name, 0) + 1
+    return sorted(counts, key=lambda name: -counts[name])
+
+
+def _differ(summaries: Sequence[Json], name: str) -> bool:
+    return len({repr(summary.get("params", {}).get(name)) for summary in summaries}) > 1
+
+
+def _metric(standing: Standing, number: int, name: str, spark: Sequence[float]) -> Any:
+    value = decode(standing.history.summary(number).get("metrics", {}).get(name))
+    if not is_number(value):
+        return value
+    said, tone = against_live(standing, number, name)
+    return Cell(value, f"{value:.6g}{said and f' ({said})'}", tone=tone, spark=spark)
+
+
+def against_live(standing: Standing, number: int, name: str) -> tuple[str, Tone]:
+    """Tell how a metric changed against what is live; nothing where nothing else is."""
+    live = standing.live
+    if live is None or live == number:
+        return "", ""
+    history = standing.history
+    here, there = (history.summary(n).get("metrics", {}).get(name) for n in (number, live))
+    if not (is_number(here) and is_number(there)):
+        return "", ""
+    return change(here - there, standing.direction(number, name))
+
+
+def change(by: float, higher: bool | None) -> tuple[str, Tone]:
+    """Give a difference in words, with what it means where the direction is known.
+
+    >>> change(0.02, True), change(0.5, False), change(0, True), change(-1, None)
+    (('+0.02 better', 'good'), ('+0.5 worse', 'bad'), ('same', ''), ('-1', ''))
+    """
+    if by == 0:
+        return "same", ""
+    if higher is None:
+        return f"{by:+.3g}", ""
+    better = (by > 0) == higher
+    return (f"{by:+.3g} better", "good") if better else (f"{by:+.3g} worse", "bad")

@@ -1,0 +1,236 @@
+"""What a version shows: where it stands, what it scored, what it was made from and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from modelversion import layout
+from modelversion._json import decode
+from modelversion.display import Block, Cell, Facts, Page, Section, Table, Text, Tone, size, when
+from modelversion.display import digest as short
+from modelversion.history import History
+from modelversion.metrics import direction, series_of
+from modelversion.records import CodeRecord, DataRecord, EnvironmentRecord, VersionRecord
+from modelversion.views.changes import last_changes
+from modelversion.views.model import Standing, against_live, is_number
+
+_LOOKED_AT = 200
+_READ = 2**18
+Read = Callable[[str], bytes | bytearray]
+
+
+def version_page(
+    history: History, number: int, *, record: VersionRecord, read: Read, url: str
+) -> Page:
+    """Describe a version; of its files only the series and the source are read, if small."""
+    history.refresh()
+    standing = Standing(history)
+    ref = history.line.ref(number)
+    says, tone = _headline(standing, number, record)
+    return Page(
+        ref,
+        says,
+        tone=tone,
+        blocks=[
+            _facts(history, number, record),
+            _metrics(standing, number, record, read),
+            _params(record),
+            *data_blocks(record.data),
+            _steps(getattr(record, "steps", ())),
+            _code(record.code, record, read),
+            _environment(record.environment),
+            _files(record),
+            _said(history, number),
+            Section("How to load", [Text("code", _how_to_load(url, ref))]),
+        ],
+    )
+
+
+def _headline(standing: Standing, number: int, record: VersionRecord) -> tuple[str, Tone]:
+    why = standing.history.decisions.withdrawn.get(number)
+    if why is not None:
+        instead = f"; use {standing.history.line.ref(why.use_instead)}" if why.use_instead else ""
+        return f"withdrawn: {why.reason}{instead}", "bad"
+    if record.failed:
+        return f"a failed run: {record.failed}", "bad"
+    return str(standing.marks(number).value), ""
+
+
+def _facts(history: History, number: int, record: VersionRecord) -> Facts:
+    tags = decode(history.summary(number).get("tags", {}))
+    return Facts(
+        {
+            "description": record.description,
+            "object": None if record.object is None else record.object.type,
+            "saved": when(record.created_at),
+            "by": Cell(record.actor.name, f"{record.actor.name} ({_known(record.actor.source)})"),
+            "made from": ", ".join(record.parents),
+            "tags": ", ".join(f"{name}={value}" for name, value in tags.items()),
+            "took": seconds(record.duration_seconds),
+            "size": size(sum(file.size for file in record.files)),
+            "digest": short(history.pointer(number).sha256),
+        }
+    )
+
+
+def _known(source: str) -> str:
+    return {"signed": "signed", "ci": "as the CI says"}.get(source, "self-declared")
+
+
+def seconds(count: float | None) -> Cell:
+    """Show how long something took."""
+    return Cell(count, None if count is None else f"{count:.3g} s")
+
+
+# ---- metrics and params --------------------------------------------------------------------------
+
+
+def _metrics(standing: Standing, number: int, record: VersionRecord, read: Read) -> Table:
+    series = small_series(record, read)
+    rows = []
+    for name, metric in record.metrics.items():
+        value = decode(metric.value)
+        higher = direction(name) if metric.higher_is_better is None else metric.higher_is_better
+        said, tone = against_live(standing, number, name)
+        drawn = series.get(name, [])
+        rows.append(
+            (
+                name,
+                Cell(value, spark=drawn if len(drawn) > 1 else ()),
+                {True: "higher", False: "lower", None: None}[higher],
+                metric.n,
+                Cell(said or None, tone=tone),
+            )
+        )
+    live = standing.live
+    against = "change" if live is None else f"against {standing.history.line.ref(live)}"
+    columns = ("metric", "value", "better", "n", against)
+    return without_empty(Table("metrics", columns, rows=rows))
+
+
+def small_series(record: VersionRecord, read: Read) -> dict[str, list[float]]:
+    """Give the numbers of each metric that was logged by step, if their file is small."""
+    sizes = {file.path: file.size for file in record.files}
+    if not 0 < sizes.get(layout.SERIES, 0) <= _READ:
+        return {}
+    series = series_of(bytes(read(layout.SERIES)))
+    return {name: [v for _, v in points if is_number(v)] for name, points in series.items()}
+
+
+def without_empty(table: Table) -> Table:
+    """Leave out the columns that say nothing."""
+    kept = [
+        i
+        for i in range(len(table.columns))
+        if any(_plain(row[i]) not in (None, "") for row in table.rows)
+    ]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    return Table(table.name, [table.columns[i] for i in kept], rows=rows)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Cell) else value
+
+
+def _params(record: VersionRecord) -> Table:
+    return Table("params", ("param", "value"), rows=list(decode(record.params).items()))
+
+
+# ---- data and steps ------------------------------------------------------------------------------
+
+
+def data_blocks(data: Sequence[DataRecord]) -> list[Block]:
+    """Describe data sets: a table of them, and their columns folded away."""
+    rows = [(d.name, d.type, shape(d.shape), d.dtype, short(d.digest)) for d in data]
+    columns = ("data", "type", "shape", "dtype", "digest")
+    sections = [
+        Section(f"Columns of {d.name}", [columns_table(d)], says=f"{len(d.columns)} columns")
+        for d in data
+        if d.columns
+    ]
+    return [without_empty(Table("data", columns, rows=rows)), *sections]
+
+
+def shape(sizes: Sequence[int] | None) -> Cell:
+    """Show a shape as `100 x 4`."""
+    return Cell(sizes, None if sizes is None else " × ".join(map(str, sizes)))
+
+
+def columns_table(data: DataRecord) -> Table:
+    """Give the columns of a data set with what is known of each."""
+    rows = [(name, str(what)) for name, what in data.columns.items()]
+    return Table("columns", ("column", "type"), rows=rows)
+
+
+def _steps(steps: Sequence[Any]) -> Section:
+    rows = [
+        (
+            step.name,
+            step.form,
+            ", ".join(f"{d.name} {shape(d.shape).text or ''}".strip() for d in step.inputs),
+            ", ".join(f"{d.name} {shape(d.shape).text or ''}".strip() for d in step.outputs),
+            ", ".join(f"{name}={value}" for name, value in decode(step.params).items()),
+            seconds(step.seconds),
+            step.failed,
+        )
+        for step in steps
+    ]
+    columns = ("step", "form", "in", "out", "params", "took", "failed")
+    table = without_empty(Table("steps", columns, rows=rows))
+    return Section("Steps", [table], says=f"{len(rows)} in order")
+
+
+# ---- code and environment ------------------------------------------------------------------------
+
+
+def _code(code: CodeRecord | None, record: VersionRecord, read: Read) -> Section | None:
+    if code is None:
+        return None
+    facts = Facts({"entry": code.entry})
+    return Section("Code", [facts, Text("source", source_of(code, record, read))], says=code.entry)
+
+
+def source_of(code: CodeRecord | None, record: VersionRecord, read: Read) -> str:
+    """Give the source of the code that made a version, nothing where it was not kept."""
+    source = getattr(code, "source", None)
+    if source is not None and source.text is not None:
+        return str(source.text)
+    path = getattr(source, "path", None) or getattr(code, "path", None)
+    sizes = {file.path: file.size for file in record.files}
+    if path is None or sizes.get(path, _READ + 1) > _READ:
+        return ""
+    return bytes(read(path)).decode("utf-8", "replace")
+
+
+def _environment(environment: EnvironmentRecord | None) -> Section | None:
+    if environment is None:
+        return None
+    packages = sorted(environment.packages.items())
+    python = f"{environment.implementation} {environment.python}"
+    facts = Facts({"python": python, "platform": environment.platform})
+    table = Table("packages", ("package", "version"), rows=packages)
+    says = f"Python {environment.python}, {len(packages)} packages"
+    return Section("Environment", [facts, table], says=says)
+
+
+def _files(record: VersionRecord) -> Section:
+    rows = [(file.path, size(file.size), short(file.sha256)) for file in record.files]
+    table = Table("files", ("file", "size", "sha256"), rows=rows)
+    return Section("Files", [table], says=f"{len(rows)}")
+
+
+# ---- what was said and decided since -------------------------------------------------------------
+
+
+def _said(history: History, number: int) -> Section | None:
+    found = [c for c in last_changes(history, count=_LOOKED_AT) if c.number == number]
+    if not found:
+        return None
+    rows = [(when(c.time), c.actor, c.what, c.why) for c in found]
+    table = Table("history", ("when", "who", "what", "why"), rows=rows)
+    return Section("History", [table], says=f"{len(found)} entries, the newest first")
+
+
+def _how_to_load(url: str, ref: str) -> str:
+    return f"registry = modelversion.Registry({url!r})\nregistry.load({ref!r})"
