@@ -7,7 +7,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n logical
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test engines lint types docs schemas bench bench-peers clean
+.PHONY: help quickstart test engines reliability reliability-short lint types docs schemas bench bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,13 @@ test: $(VENV)/.installed-test  ## the whole test suite, with coverage
 
 engines: $(VENV)/.installed-test $(VENV)/.installed-engines  ## Dask, Ray, Spark, joblib and others, with real workers
 	$(BIN)/python -m pytest tests/engines
+
+reliability: $(VENV)/.installed-test  ## power cuts and failing system calls, all of them; root, strace, half an hour
+	$(BIN)/python -W error tests/reliability/power_cuts.py build/power-cuts 1
+	$(BIN)/python -W error tests/reliability/syscalls.py build/syscalls 1
+
+reliability-short: $(VENV)/.installed-test  ## a part of them, with what they find when a guard is taken away
+	$(BIN)/python -m pytest tests/reliability
 
 lint: types  ## ruff, then the types
 	$(BIN)/ruff check .

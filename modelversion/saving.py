@@ -106,10 +106,9 @@ def open_spool(
 
 def _unspooled(home: Home, draft: Frozen, e: OSError) -> SaveError:
     """Freeze once more, beside the system's temporary files: the registry's disk took no more."""
-    import tempfile
 
     def beside() -> Path:
-        return Path(tempfile.mkdtemp(prefix="modelversion-spool-"))
+        return _temporary("spool")
 
     with open_spool(home, allow_secrets=draft.notes.allow_secrets, folder=beside) as spool:
         try:
@@ -117,6 +116,13 @@ def _unspooled(home: Home, draft: Frozen, e: OSError) -> SaveError:
         except OSError:
             return _uncommitted(home, draft, None, e)
         return _uncommitted(home, draft, snapshot, e)
+
+
+def _temporary(what: str) -> Path:
+    # Where no file can be opened any more, this import fails with an OSError too.
+    import tempfile
+
+    return Path(tempfile.mkdtemp(prefix=f"modelversion-{what}-"))
 
 
 def _uncommitted(home: Home, draft: Frozen, snapshot: Snapshot | None, e: Exception) -> SaveError:
@@ -137,10 +143,8 @@ def _uncommitted(home: Home, draft: Frozen, snapshot: Snapshot | None, e: Except
 
 
 def _spool_out(snapshot: Snapshot, home: Home, draft: Frozen) -> str | None:
-    import tempfile
-
     try:
-        folder = Path(tempfile.mkdtemp(prefix="modelversion-unsaved-"))
+        folder = _temporary("unsaved")
         _write_directory(snapshot, home, draft, folder)
     except OSError:
         return None

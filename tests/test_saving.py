@@ -3,6 +3,8 @@
 import errno
 import math
 import os
+import resource
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy
 import pandas
 import pytest
+from processes import together
 
 import modelversion as mv
 from modelversion.errors import (
@@ -534,3 +537,29 @@ def test_what_does_not_load_is_not_committed(registry):
 
     assert refusal.value.value is value
     assert "churn" not in registry
+
+
+# ---- where no file can be opened
+
+
+def _save_without_descriptors(place):
+    registry = mv.Registry(place)
+    registry.save("churn", "one")
+    # Imports on the way of the failure have to open files too.
+    for name in ("tempfile", "shutil"):
+        sys.modules.pop(name, None)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        registry.save("churn", "two")
+    except SaveError as e:
+        return e.value, e.spooled_at
+    return None
+
+
+def test_the_result_is_kept_where_no_file_can_be_opened(tmp_path):
+    """A process with too many open files gets its object back in the error."""
+    (kept,) = together(_save_without_descriptors, [str(tmp_path / "registry")])
+
+    assert kept == ("two", None)
+    assert mv.Registry(tmp_path / "registry").load("churn") == "one"

@@ -1,0 +1,57 @@
+"""A part of the sweeps of `make reliability`, and what they find when a guard is taken away."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def run(sweep, *arguments):
+    """Run a sweep and give its report."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", HERE / sweep, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_cut_of_the_power_leaves_what_was_acknowledged(tmp_path):
+    """Each operation is whole or has not happened, on two kinds of mounts."""
+    report = run("power_cuts.py", tmp_path / "cuts", 29)
+
+    assert report["problems"] == []
+    assert sum(report["cuts"].values()) >= 60
+
+
+@pytest.mark.parametrize(
+    "mutant", ["no_sync", "no_sync_of_files", "no_sync_of_folders", "bytes_before_the_tombstone"]
+)
+def test_a_cut_finds_what_is_not_guarded(mutant, tmp_path):
+    """Sync nothing, sync no file, sync no folder, remove bytes first: each loses something."""
+    report = run("power_cuts.py", tmp_path / "cuts", 58, mutant)
+
+    assert report["problems"]
+
+
+def test_an_operation_whose_system_call_fails_tells_the_truth(tmp_path):
+    """Acknowledged is there, failed has not happened, unknown is either; a retry works."""
+    report = run("syscalls.py", tmp_path / "calls", 9, "fsync,link")
+
+    assert report["problems"] == []
+    assert sum(report["faults"].values()) >= 100
+    assert set(report["endings"]) >= {"failed", "unknown"}
+
+
+def test_a_fault_finds_what_is_not_guarded(tmp_path):
+    """An error of link that is passed over is an acknowledgement that is not kept."""
+    report = run("syscalls.py", tmp_path / "calls", 30, "link", "deaf")
+
+    assert report["problems"]
