@@ -140,6 +140,12 @@ class History:
         """Give a row as the journal has it; what its summary had to leave out is not there."""
         return self._rows[number]
 
+    def names(self, number: int) -> list[str]:
+        """Give the stages that a version is in, then the aliases that name it."""
+        decided: Any = self.decisions
+        stages = decided.stages_of(number) if hasattr(decided, "stages_of") else []
+        return [*reversed(stages), *decided.held_by(number)]
+
     def full(self, number: int) -> Json:
         """Give a row; what its summary had to leave out is read from `version.json`."""
         row = self._rows[number]

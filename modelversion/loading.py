@@ -29,6 +29,8 @@ from modelversion.storage import open_store
 from modelversion.versions import Line, Opened, parse_version
 
 ALLOW_VARIABLE = "MODELVERSION_ALLOW_PICKLE"
+_MAX_SOURCE = 2**20
+Read = Callable[[str], bytes | bytearray]
 
 
 def load_object(opened: Opened, name: str, *, mmap: bool, allow: Allow) -> Any:
@@ -48,6 +50,15 @@ def load_object(opened: Opened, name: str, *, mmap: bool, allow: Allow) -> Any:
 def recorded_params(record: VersionRecord) -> Mapping[str, Any]:
     """Give the params of a version, read-only and with the types they had."""
     return MappingProxyType(decode(record.params))
+
+
+def recorded_source(record: VersionRecord, read: Read) -> str:
+    """Give the source of the code that made a version, nothing where it is not there or long."""
+    path = None if record.code is None else record.code.path
+    sizes = {file.path: file.size for file in record.files}
+    if path is None or sizes.get(path, _MAX_SOURCE + 1) > _MAX_SOURCE:
+        return ""
+    return bytes(read(path)).decode("utf-8", "replace")
 
 
 def recorded_metrics(record: VersionRecord, opening: Callable[[str], BinaryIO]) -> Metrics:

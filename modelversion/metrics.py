@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
 from modelversion._json import decode, encode, loads, numpy_scalar
-from modelversion.display import Cell, Page, Shown, Table
+from modelversion.display import Cell, Page, Shown, Table, Tone
 from modelversion.errors import InvalidNameError, InvalidValueError, MetricNotFoundError
 from modelversion.records import MetricRecord
 
 MAX_KEY = 200
+_LARGEST = sys.float_info.max
 _HIGHER_WORDS = """
     acc accuracy auc auroc auprc roc f1 fbeta precision recall sensitivity specificity r2 score
     ap map ndcg mrr iou dice jaccard bleu rouge meteor mcc kappa likelihood silhouette lift gini
@@ -184,3 +186,22 @@ def direction(name: str) -> bool | None:
         # scikit-learn's scorers negate errors and say so: neg_log_loss.
         return bool(words & {"neg", "negative"})
     return True if words & _HIGHER else None
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a metric is a number that another can be subtracted from."""
+    return isinstance(value, (int, float)) and abs(value) <= _LARGEST
+
+
+def change(by: float, higher: bool | None) -> tuple[str, Tone]:
+    """Give a difference in words, with what it means where the direction is known.
+
+    >>> change(0.02, True), change(0.5, False), change(0, True), change(-1, None)
+    (('+0.02 better', 'good'), ('+0.5 worse', 'bad'), ('same', ''), ('-1', ''))
+    """
+    if by == 0:
+        return "same", ""
+    if higher is None:
+        return f"{by:+.3g}", ""
+    better = (by > 0) == higher
+    return (f"{by:+.3g} better", "good") if better else (f"{by:+.3g} worse", "bad")

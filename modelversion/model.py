@@ -26,7 +26,9 @@ from modelversion.version import Version
 from modelversion.versions import Line, resolve
 
 if TYPE_CHECKING:
+    from modelversion.compare import Comparison, Evaluation
     from modelversion.follow import Live
+    from modelversion.lineage import Lineage
 
 
 class Model(Shown):
@@ -150,6 +152,54 @@ class Model(Shown):
         rows = select([self._history], where=where, order_by=None, limit=None)
         ranked = best(rows, metric, name=self.name, higher=higher_is_better)
         return Versions(ranked[:1], self._allow)[0]
+
+    def compare(
+        self, *versions: int | str | Version, metrics: Sequence[str] | None = None
+    ) -> Comparison:
+        """Put versions side by side, of other models too: `churn.compare(3, 4, "champion")`.
+
+        A table, the best by each metric in words, params that differ, and which versions no
+        other beats in two metrics at once.
+
+        Args:
+            versions: Numbers, aliases or versions; changes are told against the first.
+            metrics: Only these.
+
+        Raises:
+            InvalidInputError: There are fewer than two, or no version has a metric.
+        """
+        from modelversion.compare import compare
+
+        return compare([v._compared() for v in map(self._chosen, versions)], metrics)
+
+    def lineage(self) -> Lineage:
+        """Give what all its versions were made from, and what was made from them, in any model."""
+        from modelversion.lineage import Family, lineage
+
+        family = Family(upkeep.whole_registry(self._history))
+        keys = [(self._line.name, number) for number in self._history.refresh().numbers()]
+        return lineage(family, keys, of=self.name)
+
+    def evaluate(self, *versions: int | str | Version, X: Any, y: Any, scorer: Any) -> Evaluation:
+        """Load versions one after the other and score each on the same data.
+
+        Args:
+            versions: Numbers, aliases or versions, of other models too.
+            X: What each is given, as its scorer expects it.
+            y: What is true.
+            scorer: A function of (model, X, y), a name that scikit-learn knows such as
+                `"roc_auc"`, or a list or dict of these.
+
+        Raises:
+            InvalidInputError: The scorer is none of these.
+        """
+        from modelversion.compare import evaluate
+
+        loads = {v.ref: v.load for v in map(self._chosen, versions)}
+        return evaluate(loads, X, y, scorer=scorer)
+
+    def _chosen(self, version: int | str | Version) -> Version:
+        return version if isinstance(version, Version) else self[version]
 
     # ---- aliases
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
+from modelversion import upkeep
 from modelversion.display import Page, Shown
 from modelversion.errors import InvalidInputError, VersionNotFoundError
 from modelversion.history import PLAIN_COLUMNS, History
 from modelversion.serializers import Allow
 from modelversion.version import Version
 from modelversion.versions import open_version
+
+if TYPE_CHECKING:
+    from modelversion.lineage import Lineage
 
 Row = tuple[History, int]
 
@@ -53,7 +57,19 @@ class Versions(Sequence[Version], Shown):
 
         history, number = row
         opened = open_version(history.line, history.pointer(number))
-        return small_series(opened.record, opened.files.read)
+        series = small_series(opened.record, opened.files.read)
+        return {name: [value for _, value in points] for name, points in series.items()}
+
+    def lineage(self) -> Lineage:
+        """Give what these versions were made from, and what was made from them, in any model.
+
+        `registry.search(data=...).lineage()` tells what descends from a data set.
+        """
+        from modelversion.lineage import Family, lineage
+
+        histories = upkeep.whole_registry(self._rows[0][0]) if self._rows else ()
+        keys = [(history.line.name, number) for history, number in self._rows]
+        return lineage(Family(histories), keys, of=f"{len(keys)} versions")
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Give the rows as columns: name -> values, in the table's order."""

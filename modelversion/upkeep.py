@@ -155,13 +155,13 @@ def same_object(history: History, number: int) -> list[tuple[Line, Pointer]]:
         return []
     return [
         (other.line, other.pointer(n))
-        for other in _whole_registry(history)
+        for other in whole_registry(history)
         for n in other.refresh().numbers()
         if (other is not history or n != number) and other.object_digest(n) == wanted
     ]
 
 
-def _whole_registry(history: History) -> Iterator[History]:
+def whole_registry(history: History) -> Iterator[History]:
     """Give the histories of all models of a model's registry, its own as it is."""
     own = history.line
     for name in own.home.models():

@@ -57,7 +57,10 @@ from modelversion.versions import (
 )
 
 if TYPE_CHECKING:
+    from modelversion.compare import Compared
+    from modelversion.diff import Diff, Side
     from modelversion.graph import Steps
+    from modelversion.lineage import Lineage
 
 
 class Version(Shown):
@@ -368,6 +371,46 @@ class Version(Shown):
         data = self._line.home.store.read(f"{self._line.folder(self.number)}/{layout.VERSION}")
         with (target / layout.VERSION).open("xb") as out:
             out.write(data)
+
+    def diff(self, other: Version) -> Diff:
+        """Compare it with another version, of this model or of any: what changed since that one.
+
+        Metrics with their direction, params, data by column, steps, the source as a patch,
+        packages, files, and the object's type; falsy if nothing differs.
+
+        Args:
+            other: The version to compare with, the earlier one as a rule.
+        """
+        from modelversion.diff import diff
+
+        return diff(other._side(), self._side())
+
+    def lineage(self) -> Lineage:
+        """Give what it was made from, data over steps, and what was made from it, in any model."""
+        from modelversion.lineage import Family, lineage
+
+        family = Family(upkeep.whole_registry(self._history))
+        key = (self._line.name, self.number)
+        return lineage(family, [key], of=self.ref, record=self._record)
+
+    def _compared(self) -> Compared:
+        from modelversion.compare import Compared
+        from modelversion.views.model import Standing
+
+        record = self._record
+        return Compared(
+            ref=self.ref,
+            marks=Standing(self._history.refresh()).marks(self.number).value,
+            metrics=self.metrics,
+            params=self.params,
+            directions={name: self.higher_is_better(name) for name in record.metrics},
+        )
+
+    def _side(self) -> Side:
+        from modelversion.diff import Side
+
+        opened = self._open()
+        return Side(self.ref, opened.record, opened.files.read)
 
     def verify(self) -> VerifyReport:
         """Read and hash every file; the report is falsy and names each that is broken."""

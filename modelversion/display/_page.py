@@ -159,6 +159,11 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, Cell) else value
 
 
+def shape(sizes: Sequence[int] | None) -> Cell:
+    """Show a shape as `100 × 4`."""
+    return Cell(sizes, None if sizes is None else " × ".join(map(str, sizes)))
+
+
 def tone_of(value: Any) -> Tone:
     """Give the tone of a value, none without one."""
     return value.tone if isinstance(value, Cell) else ""

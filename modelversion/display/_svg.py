@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 # It stands out from a white and from a black ground alike.
+T = TypeVar("T")
 INK = "#2f81d7"
 _LARGEST = sys.float_info.max
 
@@ -29,7 +30,7 @@ def drawable(values: Sequence[Any]) -> list[float]:
     return [value for value in values if abs(value) <= _LARGEST]
 
 
-def thinned(values: Sequence[float], count: int) -> list[float]:
+def thinned(values: Sequence[T], count: int) -> list[T]:
     """Give at most so many of the values, evenly, the first and the last among them."""
     last = len(values) - 1
     if last < count:

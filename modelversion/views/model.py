@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from modelversion._json import decode
 from modelversion.display import Cell, Facts, Page, Section, Table, Text, Tone, shown, size, when
 from modelversion.history import History
-from modelversion.metrics import direction
+from modelversion.metrics import change, direction, is_number
 from modelversion.schema import Json
 from modelversion.views.changes import Change, last_changes
 
@@ -18,7 +17,6 @@ _METRICS = 4
 _PARAMS = 3
 _SPARK = 40
 _CHANGES = 8
-_LARGEST = sys.float_info.max
 Row = tuple[History, int]
 
 
@@ -63,8 +61,7 @@ class Standing:
     def marks(self, number: int) -> Cell:
         """Tell in words what a version is: its stages, aliases, what it is best in."""
         decided = self.history.decisions
-        names = [stage for stage, live in self.stages.items() if number in live][::-1]
-        names += decided.held_by(number)
+        names = self.history.names(number)
         names += [f"best {name}" for name, (best, _) in self.best.items() if best == number][:3]
         withdrawn = number in decided.withdrawn
         tone: Tone = "bad" if withdrawn else ""
@@ -81,11 +78,6 @@ def stages_of(history: History) -> dict[str, Sequence[int]]:
     decided: Any = history.decisions
     names = decided.stage_names() if hasattr(decided, "stage_names") else ()
     return {name: decided.stage(name).live for name in names}
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a stored metric is a number that others can be subtracted from."""
-    return isinstance(value, (int, float)) and abs(value) <= _LARGEST
 
 
 # ---- a registry ----------------------------------------------------------------------------------
@@ -283,17 +275,3 @@ def against_live(standing: Standing, number: int, name: str) -> tuple[str, Tone]
     if not (is_number(here) and is_number(there)):
         return "", ""
     return change(here - there, standing.direction(number, name))
-
-
-def change(by: float, higher: bool | None) -> tuple[str, Tone]:
-    """Give a difference in words, with what it means where the direction is known.
-
-    >>> change(0.02, True), change(0.5, False), change(0, True), change(-1, None)
-    (('+0.02 better', 'good'), ('+0.5 worse', 'bad'), ('same', ''), ('-1', ''))
-    """
-    if by == 0:
-        return "same", ""
-    if higher is None:
-        return f"{by:+.3g}", ""
-    better = (by > 0) == higher
-    return (f"{by:+.3g} better", "good") if better else (f"{by:+.3g} worse", "bad")

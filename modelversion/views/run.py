@@ -6,10 +6,10 @@ from typing import Any
 
 from modelversion._json import decode
 from modelversion.display import Cell, Facts, Page, Section, Table, Text, Tone, size
+from modelversion.metrics import is_number
 from modelversion.notes import Notes, without_secrets
 from modelversion.redaction import known_secrets
 from modelversion.storage import Blob
-from modelversion.views.model import is_number
 from modelversion.views.version import data_blocks, seconds, without_empty
 
 _TONES: dict[str, Tone] = {"committed": "good", "running": "", "discarded": "warn"}

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelversion import layout
 from modelversion._json import decode
-from modelversion.display import Block, Cell, Facts, Page, Section, Table, Text, Tone, size, when
+from modelversion.display import (
+    Block,
+    Cell,
+    Facts,
+    Page,
+    Picture,
+    Section,
+    Table,
+    Text,
+    Tone,
+    shape,
+    size,
+    when,
+)
 from modelversion.display import digest as short
+from modelversion.display.plots import lines
 from modelversion.history import History
-from modelversion.metrics import direction, series_of
+from modelversion.loading import Read, recorded_source
+from modelversion.metrics import direction, is_number, series_of
 from modelversion.records import CodeRecord, DataRecord, EnvironmentRecord, VersionRecord
 from modelversion.views.changes import last_changes
-from modelversion.views.model import Standing, against_live, is_number
+from modelversion.views.model import Standing, against_live
 
 _LOOKED_AT = 200
 _READ = 2**18
-Read = Callable[[str], bytes | bytearray]
+Series = Mapping[str, Sequence[tuple[Any, Any]]]
 
 
 def version_page(
@@ -27,6 +42,7 @@ def version_page(
     history.refresh()
     standing = Standing(history)
     ref = history.line.ref(number)
+    series = small_series(record, read)
     says, tone = _headline(standing, number, record)
     return Page(
         ref,
@@ -34,10 +50,11 @@ def version_page(
         tone=tone,
         blocks=[
             _facts(history, number, record),
-            _metrics(standing, number, record, read),
+            _metrics(standing, number, record, series),
+            _curves(series),
             _params(record),
             *data_blocks(record.data),
-            _steps(getattr(record, "steps", ())),
+            _steps(record.steps),
             _code(record.code, record, read),
             _environment(record.environment),
             _files(record),
@@ -86,14 +103,13 @@ def seconds(count: float | None) -> Cell:
 # ---- metrics and params --------------------------------------------------------------------------
 
 
-def _metrics(standing: Standing, number: int, record: VersionRecord, read: Read) -> Table:
-    series = small_series(record, read)
+def _metrics(standing: Standing, number: int, record: VersionRecord, series: Series) -> Table:
     rows = []
     for name, metric in record.metrics.items():
         value = decode(metric.value)
         higher = direction(name) if metric.higher_is_better is None else metric.higher_is_better
         said, tone = against_live(standing, number, name)
-        drawn = series.get(name, [])
+        drawn = [value for _, value in series.get(name, ())]
         rows.append(
             (
                 name,
@@ -109,13 +125,34 @@ def _metrics(standing: Standing, number: int, record: VersionRecord, read: Read)
     return without_empty(Table("metrics", columns, rows=rows))
 
 
-def small_series(record: VersionRecord, read: Read) -> dict[str, list[float]]:
-    """Give the numbers of each metric that was logged by step, if their file is small."""
+def small_series(record: VersionRecord, read: Read) -> Series:
+    """Give (step, value) of each metric that was logged by step, if their file is small."""
     sizes = {file.path: file.size for file in record.files}
     if not 0 < sizes.get(layout.SERIES, 0) <= _READ:
         return {}
-    series = series_of(bytes(read(layout.SERIES)))
-    return {name: [v for _, v in points if is_number(v)] for name, points in series.items()}
+    found = series_of(bytes(read(layout.SERIES)))
+    return {
+        name: [(step, value) for step, value in points if is_number(step) and is_number(value)]
+        for name, points in found.items()
+    }
+
+
+def _curves(series: Series) -> Section | None:
+    """Draw the metrics that were logged by step, over their steps."""
+    drawn = {name: points for name, points in series.items() if len(points) > 1}
+    if not drawn:
+        return None
+    steps = sorted({step for points in drawn.values() for step, _ in points})
+    values = {name: dict(points) for name, points in drawn.items()}
+    rows = [(step, *(found.get(step) for found in values.values())) for step in steps]
+    names = ", ".join(drawn)
+    picture = Picture(
+        "Values",
+        lines(drawn),
+        alt=f"{names} over {len(steps)} steps",
+        data=Table("values", ("step", *drawn), rows=rows),
+    )
+    return Section("Over steps", [picture], says=names)
 
 
 def without_empty(table: Table) -> Table:
@@ -152,11 +189,6 @@ def data_blocks(data: Sequence[DataRecord]) -> list[Block]:
     return [without_empty(Table("data", columns, rows=rows)), *sections]
 
 
-def shape(sizes: Sequence[int] | None) -> Cell:
-    """Show a shape as `100 x 4`."""
-    return Cell(sizes, None if sizes is None else " × ".join(map(str, sizes)))
-
-
 def columns_table(data: DataRecord) -> Table:
     """Give the columns of a data set with what is known of each."""
     rows = [(name, str(what)) for name, what in data.columns.items()]
@@ -188,19 +220,7 @@ def _code(code: CodeRecord | None, record: VersionRecord, read: Read) -> Section
     if code is None:
         return None
     facts = Facts({"entry": code.entry})
-    return Section("Code", [facts, Text("source", source_of(code, record, read))], says=code.entry)
-
-
-def source_of(code: CodeRecord | None, record: VersionRecord, read: Read) -> str:
-    """Give the source of the code that made a version, nothing where it was not kept."""
-    source = getattr(code, "source", None)
-    if source is not None and source.text is not None:
-        return str(source.text)
-    path = getattr(source, "path", None) or getattr(code, "path", None)
-    sizes = {file.path: file.size for file in record.files}
-    if path is None or sizes.get(path, _READ + 1) > _READ:
-        return ""
-    return bytes(read(path)).decode("utf-8", "replace")
+    return Section("Code", [facts, Text("source", recorded_source(record, read))], says=code.entry)
 
 
 def _environment(environment: EnvironmentRecord | None) -> Section | None:

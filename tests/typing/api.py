@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import modelversion as mv
+from modelversion.compare import Comparison, Evaluation
+from modelversion.diff import Diff
+from modelversion.lineage import Lineage
 
 registry = mv.Registry("somewhere", actor="ana@team", allow_pickle=True)
 model = registry["churn"]
@@ -22,6 +25,15 @@ assert_type(registry.search(order_by=["-metrics.auc"]), mv.Versions)
 assert_type(model.versions()[0], mv.Version)
 assert_type(model.versions()[:2], mv.Versions)
 assert_type(model.aliases, dict[str, int])
+assert_type(version.diff(model[1]), Diff)
+assert_type(model.compare(1, "champion", version, metrics=["auc"]), Comparison)
+assert_type(model.evaluate(1, version, X=[], y=[], scorer="accuracy"), Evaluation)
+assert_type(version.lineage(), Lineage)
+assert_type(model.lineage(), Lineage)
+assert_type(registry.search().lineage(), Lineage)
+assert_type(registry.usage().to_html("usage.html"), Path)
+assert_type(model.to_markdown(), str)
+assert_type(version.to_dict(), dict[str, Any])
 assert_type(version.number, int)
 assert_type(version.metrics, mv.Metrics)
 assert_type(version.params, Mapping[str, Any])

@@ -1,0 +1,307 @@
+"""Versions side by side: the best by each metric in words, what differs, and who is not beaten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from modelversion.display import Block, Cell, Facts, Page, Picture, Section, Shown, Table
+from modelversion.display.plots import dots, parallel
+from modelversion.errors import InvalidInputError
+from modelversion.metrics import change, direction, is_number
+
+_DRAWN = 60
+
+
+@attrs.frozen(kw_only=True)
+class Compared:
+    """One of the versions that are compared.
+
+    Attributes:
+        ref: Its reference.
+        marks: What it is: its stages and aliases, or that it is withdrawn.
+        metrics: Metric -> value.
+        params: Param -> value.
+        directions: Metric -> whether higher is better, None where nothing says it.
+        observed: Metric -> what was measured of it in production, with how many samples.
+    """
+
+    ref: str
+    marks: str
+    metrics: Mapping[str, Any]
+    params: Mapping[str, Any]
+    directions: Mapping[str, bool | None]
+    observed: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Comparison(Shown):
+    """Versions side by side, of one model or of several.
+
+    Attributes:
+        versions: The versions, in the order asked for.
+        metrics: The metrics that are compared.
+    """
+
+    versions: tuple[Compared, ...]
+    metrics: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(version.ref for version in self.versions)}>"
+
+    def best(self, metric: str) -> str | None:
+        """Give the reference of the best version by a metric, None where nothing tells."""
+        ranked = self._ranked(metric)
+        return ranked[0].ref if ranked else None
+
+    def _ranked(self, metric: str) -> list[Compared]:
+        higher = self._higher(metric)
+        found = [v for v in self.versions if is_number(v.metrics.get(metric))]
+        if higher is None:
+            return []
+        return sorted(found, key=lambda v: v.metrics[metric], reverse=higher)
+
+    def _higher(self, metric: str) -> bool | None:
+        said = {v.directions.get(metric, direction(metric)) for v in self.versions}
+        known = said - {None}
+        return known.pop() if len(known) == 1 else None
+
+    def front(self, one: str, other: str) -> list[str]:
+        """Give the versions that no other beats in one of two metrics without losing in the other.
+
+        Args:
+            one: A metric with a direction.
+            other: Another one.
+
+        Raises:
+            InvalidInputError: Nothing says which way one of them is better.
+        """
+        signs = [self._sign(metric) for metric in (one, other)]
+        points = {
+            v.ref: tuple(sign * v.metrics[m] for sign, m in zip(signs, (one, other), strict=True))
+            for v in self.versions
+            if is_number(v.metrics.get(one)) and is_number(v.metrics.get(other))
+        }
+        return [
+            ref for ref, own in points.items() if not any(_beats(p, own) for p in points.values())
+        ]
+
+    def _sign(self, metric: str) -> int:
+        higher = self._higher(metric)
+        if higher is None:
+            raise InvalidInputError(
+                f"which way {metric!r} is better was not recorded; log it as "
+                "mv.metric(value, higher_is_better=...)"
+            )
+        return 1 if higher else -1
+
+    def _page(self) -> Page:
+        return Page(
+            " and ".join(v.ref for v in self.versions[:4]) + (" ..." if self.versions[4:] else ""),
+            f"{len(self.versions)} versions side by side",
+            blocks=[
+                Facts({f"best {m}": _in_words(self, m) for m in self.metrics}),
+                _table(self),
+                Section("Observed in production", [_observed(self)]),
+                *_pictures(self),
+            ],
+        )
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+
+
+def compare(versions: Sequence[Compared], metrics: Sequence[str] | None) -> Comparison:
+    """Put versions side by side.
+
+    Raises:
+        InvalidInputError: There are fewer than two, or a metric that none has.
+    """
+    distinct = {version.ref: version for version in versions}
+    if len(distinct) < 2:
+        raise InvalidInputError(
+            f"compare takes at least two versions, found {', '.join(distinct) or 'none'}; "
+            'such as churn.compare(3, 4, "champion")'
+        )
+    known = dict.fromkeys(name for version in versions for name in version.metrics)
+    for name in metrics or ():
+        if name not in known:
+            raise InvalidInputError(f"no version has {name!r}; metrics: {', '.join(known)}")
+    return Comparison(versions=tuple(distinct.values()), metrics=tuple(metrics or known))
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+
+
+def _in_words(comparison: Comparison, metric: str) -> str:
+    ranked = comparison._ranked(metric)
+    if not ranked:
+        return "which way is better was not recorded" if comparison._higher(metric) is None else ""
+    top = ranked[0]
+    value = top.metrics[metric]
+    level = [v.ref for v in ranked if v.metrics[metric] == value]
+    if len(level) > 1:
+        return f"{' and '.join(level)} are level with {value:.6g}"
+    said = f"{top.ref} with {value:.6g}"
+    if len(ranked) == 1:
+        return f"{said}, the only one that has it"
+    by, _ = change(value - ranked[1].metrics[metric], comparison._higher(metric))
+    return f"{said}, {by} than {ranked[1].ref}"
+
+
+def _table(comparison: Comparison) -> Table:
+    params = _differing(comparison.versions)
+    first = comparison.versions[0]
+    rows = [
+        [
+            v.ref,
+            v.marks,
+            *(_against(comparison, first, v, m) for m in comparison.metrics),
+            *(v.params.get(name) for name in params),
+        ]
+        for v in comparison.versions
+    ]
+    names = [name if name not in comparison.metrics else f"param {name}" for name in params]
+    return Table("versions", ["version", "is", *comparison.metrics, *names], rows=rows)
+
+
+def _differing(versions: Sequence[Compared]) -> list[str]:
+    names = dict.fromkeys(name for version in versions for name in version.params)
+    return [n for n in names if len({repr(v.params.get(n, compare)) for v in versions}) > 1]
+
+
+def _against(comparison: Comparison, first: Compared, version: Compared, metric: str) -> Any:
+    value = version.metrics.get(metric)
+    moved = _moved(comparison, metric, first.metrics.get(metric), value)
+    if version is first or moved.value is None:
+        return value
+    return Cell(value, f"{value:.6g} ({moved.text})", tone=moved.tone)
+
+
+def _moved(comparison: Comparison, metric: str, before: Any, after: Any) -> Cell:
+    if not (is_number(before) and is_number(after)):
+        return Cell(None)
+    said, tone = change(after - before, comparison._higher(metric))
+    return Cell(after - before, said, tone=tone)
+
+
+def _observed(comparison: Comparison) -> Table:
+    rows = []
+    for version in comparison.versions:
+        for name, (value, n) in version.observed.items():
+            recorded = version.metrics.get(name)
+            moved = _moved(comparison, name, recorded, value)
+            rows.append((version.ref, name, recorded, value, moved, n))
+    columns = ("version", "metric", "recorded", "observed", "change", "n")
+    return Table("observed", columns, rows=rows)
+
+
+def _pictures(comparison: Comparison) -> list[Block]:
+    found: list[Block] = []
+    directed = [m for m in comparison.metrics if comparison._higher(m) is not None]
+    if len(directed) > 1:
+        found.append(_front(comparison, *directed[:2]))
+    params = _differing(comparison.versions)
+    if params:
+        found.append(_parallel(comparison, params[:6]))
+    return found
+
+
+def _front(comparison: Comparison, one: str, other: str) -> Picture:
+    front = comparison.front(one, other)
+    rows = [
+        (v.ref, v.metrics[one], v.metrics[other], v.ref in front)
+        for v in comparison.versions[:_DRAWN]
+        if is_number(v.metrics.get(one)) and is_number(v.metrics.get(other))
+    ]
+    names = ", ".join(front[:8])
+    return Picture(
+        f"{one} against {other}",
+        dots([(ref, x, y, best) for ref, x, y, best in rows], axes=(one, other)),
+        alt=f"{one} against {other}; not beaten in both: {names}",
+        data=Table("points", ("version", one, other, "not beaten"), rows=rows),
+    )
+
+
+def _parallel(comparison: Comparison, params: Sequence[str]) -> Picture:
+    metrics = comparison.metrics[:2]
+    axes = [*params, *metrics]
+    rows = [
+        (v.ref, *map(v.params.get, params), *map(v.metrics.get, metrics))
+        for v in comparison.versions[:_DRAWN]
+    ]
+    return Picture(
+        "Params",
+        parallel([row[1:] for row in rows], axes=axes),
+        alt=f"a line for each version through {', '.join(axes)}",
+        data=Table("params", ("version", *axes), rows=rows),
+    )
+
+
+# ---- on one data set -----------------------------------------------------------------------------
+
+Scorer = Callable[[Any, Any, Any], Any]
+
+
+@attrs.frozen(kw_only=True)
+class Evaluation(Shown):
+    """What scorers say of several versions on one data set.
+
+    Attributes:
+        scores: Reference -> metric -> value.
+        rows: How many rows the data set has, None where it does not tell.
+    """
+
+    scores: dict[str, dict[str, Any]]
+    rows: int | None
+
+    def __repr__(self) -> str:
+        return f"<Evaluation of {', '.join(self.scores)}>"
+
+    def _page(self) -> Page:
+        names = list(dict.fromkeys(name for found in self.scores.values() for name in found))
+        rows = [(ref, *(found.get(name) for name in names)) for ref, found in self.scores.items()]
+        says = "" if self.rows is None else f"on {self.rows} rows"
+        return Page("evaluation", says, blocks=[Table("scores", ("version", *names), rows=rows)])
+
+
+def evaluate(loads: Mapping[str, Callable[[], Any]], X: Any, y: Any, *, scorer: Any) -> Evaluation:
+    """Load versions one after the other and score each on the same data."""
+    scorers = _scorers(scorer)
+    scores: dict[str, dict[str, Any]] = {}
+    for ref, load in loads.items():
+        model = load()
+        scores[ref] = {name: score(model, X, y) for name, score in scorers.items()}
+    rows = len(y) if hasattr(y, "__len__") else None
+    return Evaluation(scores=scores, rows=rows)
+
+
+def _scorers(scorer: Any) -> dict[str, Scorer]:
+    """Give scorers by name: of a callable, of names that scikit-learn knows, or of a dict."""
+    if isinstance(scorer, Mapping):
+        return {str(name): _scorer(one) for name, one in scorer.items()}
+    if isinstance(scorer, (list, tuple)):
+        return {name: _scorer(name) for name in scorer}
+    return {scorer if isinstance(scorer, str) else _name(scorer): _scorer(scorer)}
+
+
+def _name(scorer: Any) -> str:
+    return str(getattr(scorer, "__name__", "score")).strip("<>")
+
+
+def _scorer(scorer: Any) -> Scorer:
+    if isinstance(scorer, str):
+        from sklearn.metrics import get_scorer
+
+        found: Scorer = get_scorer(scorer)
+        return found
+    if not callable(scorer):
+        raise InvalidInputError(
+            f"scorer must be a function of (model, X, y), a name that scikit-learn knows, or a "
+            f"dict or list of these; found {type(scorer).__name__}"
+        )
+    given: Scorer = scorer
+    return given
