@@ -58,7 +58,8 @@ def schemas():
 def events():
     """List the record classes of events, by kind."""
     classes = (value for _, value in inspect.getmembers(records, inspect.isclass))
-    return sorted((c for c in classes if hasattr(c, "kind")), key=lambda c: c.kind)
+    found = (c for c in classes if isinstance(getattr(c, "kind", None), str))
+    return sorted(found, key=lambda c: c.kind)
 
 
 def _file(name, record):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelversion.checkpoint import Checkpoint
     from modelversion.default import load, track
     from modelversion.errors import ModelVersionError, SaveError
+    from modelversion.fingerprints import Fingerprint, fingerprint
     from modelversion.follow import Live
     from modelversion.graph import Steps
     from modelversion.handle import RunHandle
@@ -52,6 +53,7 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "Data": "inputs",
     "Directory": "loading",
+    "Fingerprint": "fingerprints",
     "Live": "follow",
     "Metric": "metrics",
     "Metrics": "metrics",
@@ -68,6 +70,7 @@ _HOMES = {
     "call": "tracking",
     "data": "inputs",
     "disabled": "mode",
+    "fingerprint": "fingerprints",
     "last_version": "tracking",
     "load": "default",
     "log_artifact": "tracking",
@@ -88,6 +91,7 @@ __all__ = [
     "Checkpoint",
     "Data",
     "Directory",
+    "Fingerprint",
     "Live",
     "Metric",
     "Metrics",
@@ -105,6 +109,7 @@ __all__ = [
     "data",
     "disabled",
     "errors",
+    "fingerprint",
     "last_version",
     "load",
     "log_artifact",

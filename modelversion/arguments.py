@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from modelversion.fingerprint import is_data
+from modelversion.fingerprints import is_data
 from modelversion.metrics import MAX_KEY
 from modelversion.params import bound_params, params_of
 from modelversion.schema import Json

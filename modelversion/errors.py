@@ -40,6 +40,10 @@ class InvalidValueError(InvalidInputError, TypeError):
     """A param, metric, tag or note cannot be stored as what it is."""
 
 
+class FingerprintError(InvalidInputError, TypeError):
+    """An object, or a part of it, has no data hash."""
+
+
 class QueryError(InvalidInputError):
     """A `where` or `order_by` does not parse; the message points at the place."""
 
@@ -68,7 +72,7 @@ class ArtifactNotFoundError(NotFoundError, FileNotFoundError):
 
 
 class DataNotFoundError(NotFoundError, FileNotFoundError):
-    """There is no file or folder of data at the place that `data` was given."""
+    """A path or URL of data leads to nothing."""
 
 
 class MetricNotFoundError(NotFoundError):

@@ -22,7 +22,7 @@ from modelversion.errors import (
     InvalidValueError,
     StorageError,
 )
-from modelversion.fingerprint import describe
+from modelversion.fingerprints import describe
 from modelversion.metrics import check_key
 from modelversion.mode import is_disabled
 from modelversion.records import CodeRecord, DataRecord, PlaceRecord, StepRecord

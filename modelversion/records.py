@@ -173,15 +173,24 @@ class PlaceRecord:
 
 @record
 class DataRecord:
-    """A data set that a version was made from; `digest` is None where it was not fingerprinted."""
+    """A data set that a version was made from; `digest` is None where it was not fingerprinted.
+
+    `columns` is column -> type, `digests` column -> sha256, `profile` column -> rows, nulls, min,
+    max and mean (tagged JSON); what is too much is left out. `reason` says why there is no digest.
+    """
 
     name: str = plain(str)
     type: str = plain(str)
+    kind: str | None = plain(OPTIONAL_TEXT, None)
     shape: tuple[int, ...] | None = plain(OPTIONAL_LIST, None, attrs.converters.optional(tuple))
     dtype: str | None = plain(OPTIONAL_TEXT, None)
     columns: Json = json_object()
+    digests: Json = json_object()
+    profile: Json = json_object()
     digest: str | None = plain(OPTIONAL_TEXT, None)
     place: PlaceRecord | None = one(PlaceRecord, None)
+    size: int | None = plain(OPTIONAL_INT, None)
+    reason: str | None = plain(OPTIONAL_TEXT, None)
     extra: Json = attrs.field(factory=dict)
 
 

@@ -24,7 +24,7 @@ from modelversion.errors import (
     SaveError,
     SecretError,
 )
-from modelversion.fingerprint import describe
+from modelversion.fingerprints import describe
 from modelversion.metrics import check_key, check_metrics
 from modelversion.mode import rank
 from modelversion.notes import Notes, Setting
@@ -444,7 +444,7 @@ class Run(Shown):
             else:
                 self.add_parent(reference)
         self._params, data = sort_arguments(kept)
-        self._data = {role: describe(role, value) for role, value in data.items()}
+        self._data = {n: describe(n, v, asked=False) for n, v in data.items()}
 
     def note_owner(self, owner: Any) -> None:
         """Record the params of the object that a tracked method belongs to, if it knows them."""

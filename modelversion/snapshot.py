@@ -20,7 +20,7 @@ from modelversion._json import digest, dumps, encode
 from modelversion.artifacts import File, artifact_files
 from modelversion.environment import environment
 from modelversion.errors import InvalidValueError, SecretWarning
-from modelversion.fingerprint import describe
+from modelversion.fingerprints import describe
 from modelversion.metrics import check_key, check_metrics, direction
 from modelversion.notes import ENTRY_SOURCE, Notes, without_secrets
 from modelversion.records import (
@@ -411,12 +411,19 @@ def _add_source(notes: Notes, spool: Spool) -> CodeRecord | None:
 def _content(notes: Notes, blobs: Iterable[Blob]) -> str:
     """Digest what makes two saves the same content; who, when and how long are left out."""
     given = (notes.params, {n: to_json(m) for n, m in notes.metrics.items()}, notes.tags)
-    # Where a file lies and when it was written is no part of what it holds.
-    data = [to_json(evolve(item, place=None)) for item in notes.data]
+    data = [_same_data(item) for item in notes.data]
     files = sorted([blob.path, blob.sha256] for blob in blobs)
     rest = [notes.description, list(notes.parents), notes.entry, notes.failed]
     steps = [_said(step) for step in notes.steps]
     return digest(dumps([*given, data, files, rest, *([steps] if steps else [])]))
+
+
+def _same_data(item: DataRecord) -> Json:
+    """Give what tells a data set: what else is known of it does not make it another."""
+    if item.digest is None:
+        # Where a file lies and when it was written is no part of what it holds.
+        return to_json(evolve(item, place=None))
+    return {"name": item.name, "kind": item.kind, "digest": item.digest}
 
 
 def _said(step: StepRecord) -> list[Any]:

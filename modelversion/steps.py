@@ -13,7 +13,7 @@ import attrs
 from modelversion import current, layout, trail
 from modelversion.arguments import bind, is_container, named_items, owner_params, sort_arguments
 from modelversion.errors import InvalidValueError
-from modelversion.fingerprint import describe, is_data
+from modelversion.fingerprints import describe, is_data
 from modelversion.forms import in_form
 from modelversion.mode import is_disabled
 from modelversion.params import bound_params

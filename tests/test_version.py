@@ -605,6 +605,6 @@ def test_what_is_recorded_can_be_read_from_any_place(place):
     version = registry.save("churn", {"a": 1}, data={"t": frame}, artifacts={"a.txt": "a"})
 
     assert version.open("a.txt").read() == b"a"
-    assert dict(version.data["t"].columns) == {"x": "Int64"}
+    assert dict(version.data["t"].columns) == {"x": "int64"}
     assert version.verify().ok
     assert os.fspath(place) in registry.url

@@ -39,6 +39,8 @@ assert_type(version.metrics, mv.Metrics)
 assert_type(version.params, Mapping[str, Any])
 assert_type(mv.metric(0.9, higher_is_better=True, n=10), mv.Metric)
 assert_type(mv.open_directory("x"), mv.Directory)
+assert_type(mv.fingerprint([1, 2]), mv.Fingerprint)
+assert_type(mv.fingerprint([1, 2]).shape, tuple[int, ...] | None)
 assert_type(mv.open_directory("x").metrics, mv.Metrics)
 assert_type(mv.open_directory("x").params, Mapping[str, Any])
 
