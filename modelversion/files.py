@@ -51,7 +51,7 @@ class VersionFiles:
         """Give a file's verified bytes."""
         record = self.record(path)
         try:
-            with self._store.open(f"{self._folder}/{record.path}") as file:
+            with self._store.open(f"{self._folder}/{record.path}", record.size) as file:
                 data, size, digest = _read_hashed(file, record.size)
         except KeyAbsent as e:
             raise self._missing(record) from e
@@ -93,7 +93,7 @@ class VersionFiles:
 
     def _open(self, record: FileRecord) -> BinaryIO:
         try:
-            return self._store.open(f"{self._folder}/{record.path}")
+            return self._store.open(f"{self._folder}/{record.path}", record.size)
         except KeyAbsent as e:
             raise self._missing(record) from e
 

@@ -8,6 +8,7 @@ whether two writers of one key can both win.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -103,8 +104,13 @@ class Store(Protocol):
     def settle(self, folder: str) -> None:
         """Make durable what a folder shows; a writer that died may have left that undone."""
 
-    def open(self, key: str) -> BinaryIO:
-        """Open a key for reading; raise `KeyAbsent`."""
+    def open(self, key: str, size: int | None = None) -> BinaryIO:
+        """Open a key for reading; raise `KeyAbsent`.
+
+        Args:
+            key: The key.
+            size: How many bytes are expected; at most one more need be fetched.
+        """
 
     def local_path(self, key: str) -> str | None:
         """Give the path of a key on this machine, or None where there is none."""
@@ -150,22 +156,66 @@ def open_store(
         from modelversion.storage._local import LocalStore
 
         return LocalStore(os.path.abspath(os.path.expanduser(path)))
-    fs, inner = _filesystem(text, {"use_listings_cache": False, **(storage_options or {})})
-    return _adapter(fs, inner, text, writers)
+    return _located(text, dict(storage_options or {}), writers)
 
 
-def _filesystem(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+def _located(url: str, options: dict[str, Any], writers: str) -> Store:
+    """Judge a URL by the driver's class; a driver that connects when made is not made yet."""
+    import fsspec
     import fsspec.core
+    from fsspec.utils import get_protocol
 
+    bare = url
+    while bare.startswith("dir::"):
+        bare = bare.removeprefix("dir::")
+    shown = redact_url(url)[0]
     try:
-        fs, inner = fsspec.core.url_to_fs(url, **options)
+        if "::" not in bare:
+            protocol = get_protocol(bare)
+            cls = fsspec.get_filesystem_class(protocol)
+            given = {**cls._get_kwargs_from_urls(bare), **options.pop(protocol, {}), **options}
+            store = _known(cls, cls._strip_protocol(bare), shown, options=given)
+            if store is not None:
+                return store
+        fs, inner = fsspec.core.url_to_fs(url, **{"use_listings_cache": False, **options})
     except ImportError as e:
-        shown = redact_url(url)[0]
         raise StorageError(f"{shown} needs a driver that is not installed: {e}") from e
     except (ValueError, TypeError) as e:
-        shown = redact_url(url)[0]
         raise InvalidInputError(f"{shown!r} is no place that fsspec knows: {e}") from e
-    return fs, inner
+    return _adapter(fs, inner, shown, writers)
+
+
+def _known(
+    cls: type, path: str, url: str, *, args: Sequence[Any] = (), options: Mapping[str, Any]
+) -> Store | None:
+    """Give the adapter of a family whose driver is ours to build; None for other classes."""
+    family = _FAMILIES.get((cls.__module__, cls.__qualname__))
+    if family is None or getattr(sys.modules[cls.__module__], cls.__qualname__) is not cls:
+        return None
+    from modelversion.storage import _object
+    from modelversion.storage._link import Link
+
+    if family == "sftp":
+        from modelversion.storage._sftp import SftpStore, with_timeouts
+
+        return SftpStore(Link(cls, url, args=args, options=with_timeouts(options)), path)
+    kind: _object.Family = getattr(_object, family)
+    if family == "GCS":
+        import gcsfs.core
+
+        # Its heir asks each bucket over gRPC first whether it is a zonal one.
+        cls = gcsfs.core.GCSFileSystem
+    given = _object.with_defaults(kind, options)
+    return _object.ObjectStore(Link(cls, url, args=args, options=given), path, kind)
+
+
+_FAMILIES = {
+    ("s3fs.core", "S3FileSystem"): "S3",
+    ("gcsfs.core", "GCSFileSystem"): "GCS",
+    ("gcsfs.extended_gcsfs", "ExtendedGcsFileSystem"): "GCS",
+    ("adlfs.spec", "AzureBlobFileSystem"): "AZURE",
+    ("fsspec.implementations.sftp", "SFTPFileSystem"): "sftp",
+}
 
 
 def _adapter(fs: Any, path: str, url: str, writers: str) -> Store:
@@ -183,6 +233,9 @@ def _adapter(fs: Any, path: str, url: str, writers: str) -> Store:
         from modelversion.storage._memory import MemoryStore
 
         return MemoryStore(fs, path, url)
+    store = _known(type(fs), path, url, args=fs.storage_args, options=fs.storage_options)
+    if store is not None:
+        return store
     from modelversion.storage._other import OtherStore
 
     return OtherStore(fs, path, url, writers)

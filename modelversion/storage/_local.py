@@ -68,7 +68,7 @@ class LocalStore:
         """Give the bytes of each key, None where it is absent."""
         return [_read(f"{self._root}/{key}") for key in keys]
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, size: int | None = None) -> BinaryIO:
         """Open a key for reading."""
         path = f"{self._root}/{key}"
         try:

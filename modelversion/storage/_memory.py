@@ -67,7 +67,7 @@ class MemoryStore:
         for blob in blobs:
             self.put_new(f"{folder}/{blob.path}", blob.read())
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, size: int | None = None) -> BinaryIO:
         """Open a key for reading."""
         data = _read(self._fs, self._path(key))
         if data is None:

@@ -75,7 +75,7 @@ class OtherStore:
         for blob in blobs:
             self.put_new(f"{folder}/{blob.path}", blob.read())
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, size: int | None = None) -> BinaryIO:
         """Open a key for reading."""
         import io
 

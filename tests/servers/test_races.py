@@ -1,0 +1,115 @@
+"""Many writers of one key, and of one model, on every server."""
+
+import threading
+
+import pytest
+from processes import together
+
+from modelversion.storage import KeyAbsent, KeyTaken, open_store
+
+WRITERS = 16
+CLAIMS = 50
+SAVES = 10
+
+
+def store_of(server, url, port=None):
+    return open_store(url, storage_options=server.options(port))
+
+
+def test_sixteen_processes_race_for_fifty_claims(server):
+    """Each of 50 keys is created by exactly one of 16 processes, and holds the winner's bytes."""
+    url = server.place()
+
+    def claim(writer):
+        store, won = store_of(server, url), []
+        for number in range(CLAIMS):
+            try:
+                store.put_new(f"versions/{number}/claim.json", f"writer {writer}".encode())
+            except KeyTaken:
+                continue
+            won.append(number)
+        return won
+
+    won = together(claim, range(WRITERS))
+
+    assert sorted(number for part in won for number in part) == list(range(CLAIMS))
+    store = store_of(server, url)
+    for writer, numbers in enumerate(won):
+        for number in numbers:
+            assert store.read(f"versions/{number}/claim.json") == f"writer {writer}".encode()
+
+
+def test_sixteen_writers_of_ten_saves_lose_none(server, open_registry):
+    """Every acknowledged version has its own number, loads what was saved, and the chain is whole."""
+    url = server.place()
+    first = open_registry(server, url).save("churn", "first").number
+
+    def save(writer):
+        registry = open_registry(server, url)
+        return [registry.save("churn", (writer, turn)).number for turn in range(SAVES)]
+
+    given = together(save, range(WRITERS))
+
+    registry = open_registry(server, url)
+    numbers = sorted([first, *(number for part in given for number in part)])
+    assert numbers == list(range(1, WRITERS * SAVES + 2))
+    assert [version.number for version in registry["churn"].versions()] == numbers
+    for writer, part in enumerate(given):
+        for turn, number in enumerate(part):
+            assert registry.load(f"churn:{number}") == (writer, turn)
+    report = registry.verify()
+    assert report.ok, str(report)
+    assert report.pending == ()
+
+
+def test_threads_share_one_handle(server, open_registry):
+    """Eight threads that save through one registry each get a version of their own."""
+    registry = open_registry(server, server.place())
+    registry.save("churn", "first")
+    given, failed = [], []
+
+    def work(i):
+        try:
+            given.append((registry.save("churn", i).number, i))
+        except Exception as e:
+            failed.append(e)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+
+    assert failed == []
+    assert sorted(number for number, _ in given) == list(range(2, 10))
+    assert all(registry.load(f"churn:{number}") == i for number, i in given)
+
+
+def test_what_another_process_wrote_is_seen_at_once(server, open_registry):
+    """A handle that looked and found nothing sees what a second process wrote since."""
+    url = server.place()
+    store, registry = store_of(server, url), open_registry(server, url)
+    registry.save("churn", 1)
+    with pytest.raises(KeyAbsent):
+        store.read("models/churn/versions/2/claim.json")
+    assert [item.name for item in store.list("models/churn/versions")] == ["1"]
+    assert registry["churn"].latest.number == 1
+
+    together(lambda value: open_registry(server, url).save("churn", value).number, [2])
+
+    assert b'"number":2' in store.read("models/churn/versions/2/claim.json")
+    assert [item.name for item in store.list("models/churn/versions")] == ["1", "2"]
+    assert registry["churn"].latest.number == 2
+    assert registry.load("churn") == 2
+
+
+def test_a_forked_process_uses_the_handle_it_inherited(server, open_registry):
+    """Child and parent go on with one handle, each through connections of its own."""
+    registry = open_registry(server, server.place())
+    registry.save("churn", "parent")
+
+    numbers = together(lambda value: registry.save("churn", value).number, ["a", "b", "c"])
+
+    assert sorted(numbers) == [2, 3, 4]
+    assert registry.save("churn", "parent again").number == 5
+    assert [v.load() for v in registry["churn"]][0::4] == ["parent", "parent again"]
