@@ -5,9 +5,10 @@ PEERS_VENV ?= .venv-peers
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n logical
+SERVERS_ARGS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test engines reliability reliability-short lint types docs schemas bench bench-peers clean
+.PHONY: help quickstart test test-servers engines reliability reliability-short lint types docs schemas bench bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +18,9 @@ quickstart: $(VENV)/.installed-sklearn,pandas  ## train, version, pick, load and
 
 test: $(VENV)/.installed-test  ## the whole test suite, with coverage
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
+
+test-servers: $(VENV)/.installed-servers  ## S3, GCS, Azure and SFTP on real servers, which tests/servers/install.sh installs
+	$(BIN)/python -m pytest tests/servers $(SERVERS_ARGS) --cov --cov-config=tests/servers/coverage.toml --cov-report=term
 
 engines: $(VENV)/.installed-test $(VENV)/.installed-engines  ## Dask, Ray, Spark, joblib and others, with real workers
 	$(BIN)/python -m pytest tests/engines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from modelversion.records import FileRecord
 from modelversion.storage import KeyAbsent, Store
 
 PIECE = 4 * 2**20
+_SMALL = 4 * 2**20
 _IN_PARALLEL = 8 * 2**20
 _REMEMBERED = 4096
 # Mapped files of this process whose bytes were hashed, by what changes when they change.
@@ -32,6 +34,7 @@ class VersionFiles:
         self._folder = folder
         self._name = name
         self._files = {file.path: file for file in files}
+        self._ahead: dict[str, bytes | None] = {}
 
     def record(self, path: str) -> FileRecord:
         """Give a file's record.
@@ -47,11 +50,21 @@ class VersionFiles:
                 f"{self._name} has no file {path!r}; its files: {names}"
             ) from None
 
+    def look_ahead(self, paths: Iterable[str]) -> None:
+        """Get small files that are about to be read, in one round trip where each is one."""
+        if not self._store.remote:
+            return
+        small = [path for path in paths if self.record(path).size <= _SMALL]
+        found = self._store.read_many([f"{self._folder}/{path}" for path in small])
+        self._ahead = dict(zip(small, found, strict=True))
+
     def read(self, path: str) -> bytearray:
         """Give a file's verified bytes."""
         record = self.record(path)
+        ahead, key = self._ahead.pop(record.path, None), f"{self._folder}/{record.path}"
         try:
-            with self._store.open(f"{self._folder}/{record.path}", record.size) as file:
+            # Opened here, not by a helper: the path of a load is kept short.
+            with self._store.open(key, record.size) if ahead is None else io.BytesIO(ahead) as file:
                 data, size, digest = _read_hashed(file, record.size)
         except KeyAbsent as e:
             raise self._missing(record) from e

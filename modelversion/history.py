@@ -53,13 +53,13 @@ class History:
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def _refresh(self) -> None:
-        head = self.line.facts.head()
+        head, decided = self.line.heads()
         before = self._read or self.line.facts.start()
         if head.position > before.position:
             for entry in self.line.facts.history(before, head):
                 self._apply(entry)
             self._read = head
-        self.decisions = self.line.decisions.head().state
+        self.decisions = decided.state
 
     def _apply(self, entry: Json) -> None:
         event = entry["event"]

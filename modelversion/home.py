@@ -16,7 +16,7 @@ from modelversion.errors import (
     NotARegistryError,
     RecordError,
 )
-from modelversion.journal import Clock, Journal
+from modelversion.journal import Clock, Journal, first_keys
 from modelversion.records import (
     FORMAT,
     Actor,
@@ -74,11 +74,8 @@ class Home:
             NewerFormatError: A newer release made it.
         """
         if not self._ids:
-            data, fork = self.store.read_many([layout.REGISTRY, _fork(1)])
-            if data is None:
-                return None
-            self._ids = self._lineage(_registry_id(data, self.store.url), fork)
-        return self._ids[-1]
+            self.look([])
+        return self._ids[-1] if self._ids else None
 
     def _lineage(self, first: str, fork: bytes | None) -> tuple[str, ...]:
         ids: tuple[str, ...] = (first,)
@@ -90,6 +87,20 @@ class Home:
             ids = (*ids, record.id)
             (fork,) = self.store.read_many([_fork(len(ids))])
         return ids
+
+    def look(self, keys: list[str]) -> dict[str, bytes | None]:
+        """Read keys beside the registry's id, in one wave, if that was never read.
+
+        Raises:
+            NotARegistryError: The place holds something else.
+            NewerFormatError: A newer release made it.
+        """
+        if self._ids:
+            return {}
+        data, fork, *found = self.store.read_many([layout.REGISTRY, _fork(1), *keys])
+        if data is not None:
+            self._ids = self._lineage(_registry_id(data, self.store.url), fork)
+        return dict(zip(keys, found, strict=True))
 
     def ensure(self) -> str:
         """Give the registry's id, making the registry where there is none.
@@ -129,13 +140,13 @@ class Home:
             "choose an empty folder, or one that a registry was made in"
         )
 
-    def journal(self, folder: str, fold: Fold, registry_id: str) -> Journal:
+    def journal(self, folder: str, fold: Fold, registry_id: str, *, tail: int = 0) -> Journal:
         """Give a handle on one of the registry's journals.
 
         Chains begin with the id that the registry was made with, whatever it was forked to.
         """
         first = self._ids[0] if self._ids else registry_id
-        return Journal(self.store, folder, fold, registry_id=first, clock=self.clock)
+        return Journal(self.store, folder, fold, registry_id=first, clock=self.clock, tail=tail)
 
     # ---- models
 
@@ -148,10 +159,12 @@ class Home:
 
     def models(self) -> dict[str, str]:
         """Give the models: name -> first spelling, sorted by name."""
-        policies = self.policies()
+        known = self.look(first_keys(layout.POLICIES))
+        # An empty place was found to be so by this very look.
+        policies = self.policies() if self._ids else None
         if policies is None:
             return {}
-        state: Models = policies.head().state
+        state: Models = policies.head(known).state
         self._names = dict(sorted(state.names.items()))
         return self._names
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import threading
 import time as _time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 
-from modelversion import _json, layout
+from modelversion import _json, layout, merges
 from modelversion.errors import (
     ConflictError,
     IntegrityError,
@@ -38,9 +38,16 @@ MAX_ATTEMPTS = 2000
 _TICK = timedelta(microseconds=1)
 # One more than a merge holds, so that a hole at its last entry shows as a hole.
 _WINDOW = layout.MERGE + 1
+# A first look is for journals of one entry or none, and for the hint; the next is for the few
+# entries that others appended since.
+_LOOK = 2
+_NEAR = 4
 
 Clock = Callable[[], datetime]
 Decide = Callable[[Any], Any]
+Known = Mapping[str, bytes | None]
+Plan = Generator[list[str], list[bytes | None], "Head"]
+_NOTHING: Known = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +77,9 @@ class Journal:
         registry_id: str,
         clock: Clock,
         run: Callable[[Callable[[], None]], None] = in_background,
+        tail: int = 0,
     ) -> None:
+        """Make a handle; `tail` is how many entries behind a merge are asked for at first."""
         self._store = store
         self.folder = folder
         self._fold = fold
@@ -79,18 +88,22 @@ class Journal:
         genesis = _json.digest(f"{registry_id}\n{folder}".encode())
         self._start = Head(position=0, digest=genesis, time="", state=fold.initial)
         self._head: Head | None = None
+        self._tail = tail or _WINDOW
+        self._lately: dict[str, bytes] = {}
 
     # ---- reading to the head
 
-    def head(self) -> Head:
+    def head(self, known: Known = _NOTHING) -> Head:
         """Read whatever was appended since the last look, and give the head.
+
+        Args:
+            known: What some of the first keys were just found to hold.
 
         Raises:
             JournalError: The chain is broken, or shorter than this handle has seen it.
             UnknownEventError: A newer release wrote what this one must understand.
         """
-        head = self._head
-        return self._keep(self._cold() if head is None else self._warm(head))
+        return read_heads(self, known=known)[0]
 
     def seen(self) -> Head:
         """Give the head as last seen; read it only if it was never."""
@@ -102,40 +115,36 @@ class Journal:
             self._head = known = head
         return known
 
-    def _cold(self) -> Head:
-        last = self._hinted()
-        if last == 0:
-            return self._advance(self._start)
-        keys = [layout.merge(self.folder, 1, last), *self._keys(last + 1, _WINDOW)]
-        found = self._store.read_many(keys)
-        block = self._block(found[0], last - layout.MERGE, last, None)
-        if block is None:
-            return self._advance(self._start)
-        head = self._follow(block, found[1:])
-        return head if head.position < last + _WINDOW else self._advance(head)
+    def _plan(self, width: int = 1) -> Plan:
+        """Yield the keys that are asked for, wave by wave, take their bytes, give the head.
 
-    def _hinted(self) -> int:
-        data = self._store.read_many([layout.hint(self.folder)])[0]
-        try:
-            value = _json.loads(data or b"{}", "hint")
-        except RecordError:
-            return 0
-        last = value.get("position", 0) if isinstance(value, dict) else 0
-        usable = isinstance(last, int) and 0 < last < 10**12 and last % layout.MERGE == 0
-        return last if usable else 0
+        Args:
+            width: How many entries behind the head seen last are asked for first.
+        """
+        head = self._head
+        return self._cold() if head is None else self._warm(head, width)
 
-    def _warm(self, head: Head) -> Head:
-        keys = self._keys(head.position, 2)
-        if head.position == 0:
-            (following,) = self._store.read_many(keys[1:])
-            return head if following is None else self._advance(head)
-        mine, following = self._store.read_many(keys)
-        if mine is None:
-            (mine,) = self._store.read_many(keys[:1])
-        self._compare(head, mine)
-        if following is None:
-            return head
-        return self._advance(self._apply(head, following))
+    def _cold(self) -> Plan:
+        found = yield first_keys(self.folder)
+        last = merges.hinted(found[0])
+        if last:
+            tail = yield [layout.merge(self.folder, 1, last), *self._keys(last + 1, self._tail)]
+            block = self._block(tail[0], last - layout.MERGE, last, None)
+            if block is not None:
+                self._remember(layout.merge(self.folder, 1, last), tail[0])
+                return (yield from self._on(block, tail[1:]))
+        head = yield from self._follow(self._start, found[1:])
+        return head if head.position < _LOOK else (yield from self._advance(self._start))
+
+    def _warm(self, head: Head, width: int) -> Plan:
+        first = max(head.position, 1)
+        found = yield self._keys(first, head.position + width + 1 - first)
+        if head.position:
+            mine = found.pop(0)
+            if mine is None:
+                (mine,) = yield self._keys(head.position, 1)
+            self._compare(head, mine)
+        return (yield from self._on(head, found, near=True))
 
     def _compare(self, head: Head, mine: bytes | None) -> None:
         if mine is None or _json.digest(mine) != head.digest:
@@ -159,38 +168,67 @@ class Journal:
         if head.position:
             self._compare(head, self._store.read_many(self._keys(head.position, 1))[0])
 
-    def _advance(self, head: Head) -> Head:
+    def _on(self, head: Head, entries: list[bytes | None], *, near: bool = False) -> Plan:
+        """Apply the entries behind a head, and read on if none of them was absent.
+
+        Args:
+            head: The head that they follow.
+            entries: What was found.
+            near: Few more are expected.
+        """
+        after = yield from self._follow(head, entries)
+        if after.position < head.position + len(entries):
+            return after
+        if near:
+            found = yield self._keys(after.position + 1, _NEAR)
+            return (yield from self._on(after, found))
+        return (yield from self._advance(after))
+
+    def _advance(self, head: Head) -> Plan:
         """Read on from a position whose followers are unknown, by merges where they help."""
         while True:
-            levels = [n for n, size in _SIZES.items() if head.position % size == 0]
-            merges = [
-                layout.merge(self.folder, n, head.position + _SIZES[n]) for n in reversed(levels)
+            levels = [n for n, size in merges.SIZES.items() if head.position % size == 0]
+            blocks = [
+                layout.merge(self.folder, n, head.position + merges.SIZES[n])
+                for n in reversed(levels)
             ]
-            found = self._store.read_many([*merges, *self._keys(head.position + 1, _WINDOW)])
+            # Up to where the next merge begins.
+            count = _WINDOW - head.position % layout.MERGE
+            found = yield [*blocks, *self._keys(head.position + 1, count)]
             start = head
             for level, data in zip(reversed(levels), found, strict=False):
-                block = self._block(data, start.position, start.position + _SIZES[level], start)
+                end = start.position + merges.SIZES[level]
+                block = self._block(data, start.position, end, start)
                 if block is not None:
                     head = block
                     break
             else:
-                head = self._follow(head, found[len(merges) :])
-                if head.position < start.position + _WINDOW:
+                entries = found[len(blocks) :]
+                whole = None not in entries
+                head = yield from self._follow(head, entries[:-1] if whole else entries)
+                if not whole and head.position < start.position + count:
                     return head
 
-    def _follow(self, head: Head, entries: list[bytes | None]) -> Head:
+    def _follow(self, head: Head, entries: list[bytes | None]) -> Plan:
         """Apply entries up to the first absent one; one that is present behind it is a gap."""
         for i, data in enumerate(entries):
             if data is None:
-                if any(later is not None for later in entries[i + 1 :]):
-                    data = self._reread(head.position + 1)
-                else:
+                if entries[i:].count(None) == len(entries) - i:
                     return head
+                (again,) = yield self._keys(head.position + 1, 1)
+                data = self._present(again, head.position + 1)
             head = self._apply(head, data)
+            self._remember(layout.entry(self.folder, head.position), data)
         return head
 
-    def _reread(self, position: int) -> bytes:
-        data = self._store.read_many(self._keys(position, 1))[0]
+    def _remember(self, key: str, data: bytes | None) -> None:
+        """Keep what a look at the history will ask for next."""
+        if len(self._lately) > 2 * _WINDOW:
+            self._lately = {}
+        if data is not None and len(data) <= MAX_ENTRY * 4:
+            self._lately[key] = data
+
+    def _present(self, data: bytes | None, position: int) -> bytes:
         if data is None:
             raise JournalGapError(
                 f"{self._store.url}/{self.folder}: entry {position} is missing below later "
@@ -256,12 +294,13 @@ class Journal:
         self, first: int, last: int, digest: str | None, top: int
     ) -> list[tuple[bytes, Json]] | None:
         """Read a stretch by the largest merges up to a level; None if it is not one chain."""
-        spans = list(_spans(first, last, top))
-        found = self._store.read_many([self._span_key(level, end) for level, _, end in spans])
+        spans = list(merges.spans(first, last, top))
+        found = self._read([self._span_key(level, end) for level, _, end in spans])
         rows: list[tuple[bytes, Json]] = []
         for (level, start, end), data in zip(spans, found, strict=True):
             if data is None and level == 0:
-                data = self._reread(end)
+                (again,) = self._store.read_many(self._keys(end, 1))
+                data = self._present(again, end)
             part = None if data is None else self._parsed(data, start, end, digest)
             if part is None and level > 0:
                 part = self._chained(start, end, digest, level - 1)
@@ -271,11 +310,18 @@ class Journal:
             digest = _json.digest(part[-1][0])
         return rows
 
+    def _read(self, keys: list[str]) -> list[bytes | None]:
+        """Read keys, but for those that the look at the head has just read."""
+        lately, self._lately = self._lately, {}
+        missing = [key for key in keys if key not in lately]
+        found = dict(zip(missing, self._store.read_many(missing) if missing else (), strict=True))
+        return [found[key] if key in found else lately[key] for key in keys]
+
     def _parsed(
         self, data: bytes, start: int, end: int, digest: str | None
     ) -> list[tuple[bytes, Json]] | None:
         """Parse an entry, or the lines of a merge, if they are a chain that continues a digest."""
-        lines = [data] if start == end else _merged_lines(data, end - start + 1)
+        lines = [data] if start == end else merges.lines(data, end - start + 1)
         rows: list[tuple[bytes, Json]] = []
         for position, line in enumerate(lines or (), start):
             try:
@@ -299,29 +345,40 @@ class Journal:
 
     # ---- appending
 
-    def append(self, decide: Decide, *, actor: Actor, fresh: bool = True) -> Head:
+    def append(self, decide: Decide, *, actor: Actor, fresh: bool = False) -> Head:
         """Append the event that `decide` gives for the state at the head.
+
+        The head as last seen is tried first: another writer's entry is noticed when the
+        position is taken, so that a decision costs one request.
 
         Args:
             decide: Takes the state, gives an event, or raises to refuse. It is asked again
-                whenever another writer was faster.
+                whenever another writer was faster; a refusal counts only at the head.
             actor: Who does it.
-            fresh: Read to the head first; without it the head as last seen is tried, and
-                another writer's entry is noticed when the position is taken.
+            fresh: Read to the head first.
 
         Returns:
             The head that the event made.
         """
-        head = self.head() if fresh else self.seen()
+        current = fresh or self._head is None
+        head = self.head() if current else self.seen()
         for attempt in range(MAX_ATTEMPTS):
-            entry = self._entry(head, decide(head.state), actor)
+            try:
+                event = decide(head.state)
+            except Exception:  # any refusal: what it was judged by may have been overtaken
+                if current:
+                    raise
+                head, current = self.head(), True
+                continue
+            entry = self._entry(head, event, actor)
             data = stored(entry)
             _check_size(data, entry.event)
+            began = _time.monotonic()
             try:
                 self._store.put_new(layout.entry(self.folder, entry.position), data)
             except KeyTaken:
-                _wait(attempt)
-                head = self.head()
+                _wait(attempt, _time.monotonic() - began)
+                head, current = read_heads(self, width=_NEAR)[0], True
                 continue
             return self._landed(head, entry, data)
         raise ConflictError(
@@ -355,7 +412,7 @@ class Journal:
     def merge(self, head: Head) -> None:
         """Write the merges that end with a head, then the hint; a failure costs only speed."""
         try:
-            for level, size in _SIZES.items():
+            for level, size in merges.SIZES.items():
                 if head.position % size == 0:
                     rows = self._rows(head.position - size + 1, head, None)
                     self._write_merge(level, [line for line, _ in rows], head)
@@ -366,13 +423,13 @@ class Journal:
     def _write_merge(self, level: int, lines: list[bytes], head: Head) -> None:
         tail = {"digest": head.digest, "position": head.position, "time": head.time}
         state = _json.dumps({**tail, "state": self._fold.to_json(head.state)})
-        data = _sealed([*lines, state])
+        data = merges.sealed([*lines, state])
         if len(data) <= MAX_MERGE:
             self._store.put(layout.merge(self.folder, level, head.position), data)
 
     def _block(self, data: bytes | None, start: int, last: int, before: Head | None) -> Head | None:
         """Give the head that a merge leads to; None if it does not continue `before`."""
-        lines = None if data is None else _merged_lines(data, last - start)
+        lines = None if data is None else merges.lines(data, last - start)
         if data is None or lines is None:
             return None
         try:
@@ -390,101 +447,39 @@ class Journal:
             return None
         return head if (head.position, value.get("digest")) == (last, digest) else None
 
-    # ---- verifying
 
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Give (key, what is wrong) of every broken entry and of every merge that lies."""
-        head = self._start
-        checked: dict[int, tuple[Head, list[bytes]]] = {}
-        lines: list[bytes] = []
-        while True:
-            key = layout.entry(self.folder, head.position + 1)
-            data = self._store.read_many([key])[0]
-            if data is None:
-                break
+def read_heads(*journals: Journal, known: Known = _NOTHING, width: int = 1) -> list[Head]:
+    """Read journals of one registry to their heads, side by side: a wave is one call.
+
+    Args:
+        journals: Which.
+        known: What some keys were just found to hold.
+        width: How many entries behind a head seen last are asked for first.
+
+    Raises:
+        JournalError: A chain is broken, or shorter than its handle has seen it.
+        UnknownEventError: A newer release wrote what this one must understand.
+    """
+    plans = [journal._plan(width) for journal in journals]
+    heads: dict[int, Head] = {}
+    asked = {i: next(plan) for i, plan in enumerate(plans)}
+    while asked:
+        keys = [key for wanted in asked.values() for key in wanted if key not in known]
+        store = journals[0]._store
+        found = {**known, **dict(zip(keys, store.read_many(keys) if keys else (), strict=True))}
+        for i, wanted in list(asked.items()):
             try:
-                head = self._checked(head, data)
-            except ModelVersionError as e:
-                yield key, str(e)
-                return
-            lines.append(data)
-            if head.position % layout.MERGE == 0:
-                checked[head.position] = (head, lines)
-        yield from self._after(head)
-        for position, (merged, entries) in checked.items():
-            yield from self._merge_problems(position, merged, entries)
-
-    def _checked(self, head: Head, data: bytes) -> Head:
-        """Apply an entry, and refuse what a reader passes over: a key twice, a time that stands."""
-        after = self._apply(head, data)
-        what = f"{self.folder} entry {after.position}"
-        known = self._head
-        if known and known.position == after.position and known.digest != after.digest:
-            raise JournalRewoundError(f"{what} is another since this handle read it")
-        _json.loads_strict(data, what)
-        if after.time <= head.time:
-            raise RecordError(f"{what} is of {after.time}, not after the entry before it")
-        return after
-
-    def _after(self, head: Head) -> Iterator[tuple[str, str]]:
-        """Name entries that stand behind a hole."""
-        known = self._head
-        if known is not None and known.position > head.position:
-            yield (
-                layout.entry(self.folder, head.position + 1),
-                f"missing, though this handle has seen entry {known.position}",
-            )
-        names = [item.name.removesuffix(".json") for item in self._store.list(self.folder)]
-        later = sorted(int(name) for name in names if name.isdigit())
-        behind = [position for position in later if position > head.position + 1]
-        # Others may have appended while we read; a hole stays one.
-        if behind and self._store.read_many(self._keys(head.position + 1, 1))[0] is None:
-            for position in behind:
-                yield layout.entry(self.folder, position), "stands behind a missing entry"
-
-    def _merge_problems(
-        self, position: int, head: Head, lines: list[bytes]
-    ) -> Iterator[tuple[str, str]]:
-        for level, size in _SIZES.items():
-            if position % size:
-                continue
-            key = layout.merge(self.folder, level, position)
-            data = self._store.read_many([key])[0]
-            if data is None:
-                continue
-            merged = self._block(data, position - size, position, None)
-            same = _merged_lines(data, size) == lines[position - size : position]
-            if merged != head or not same:
-                yield key, "does not say what the entries that it merges say; delete it"
+                asked[i] = plans[i].send([found[key] for key in wanted])
+            except StopIteration as e:
+                heads[i] = journals[i]._keep(e.value)
+                del asked[i]
+        known = _NOTHING
+    return [heads[i] for i in range(len(journals))]
 
 
-_SIZES = dict(enumerate(layout.LEVELS, 1))
-
-
-def _spans(first: int, last: int, top: int) -> Iterator[tuple[int, int, int]]:
-    """Cover first..last with the largest merges that end in it: (level, first, last)."""
-    while first <= last:
-        level = top
-        while level and ((first - 1) % _SIZES[level] or first + _SIZES[level] - 1 > last):
-            level -= 1
-        size = _SIZES[level] if level else 1
-        yield level, first, first + size - 1
-        first += size
-
-
-def _sealed(lines: list[bytes]) -> bytes:
-    """Join the lines of a merge and end it with their sha256, which finds a flipped bit."""
-    body = b"\n".join(lines)
-    return body + b"\n" + _json.digest(body).encode()
-
-
-def _merged_lines(data: bytes, count: int) -> list[bytes] | None:
-    """Give the entries of a merge of so many; None if it is torn or was changed."""
-    lines = data.split(b"\n")
-    body = data[: -len(lines[-1]) - 1]
-    if len(lines) != count + 2 or lines[-1] != _json.digest(body).encode():
-        return None
-    return lines[:-2]
+def first_keys(folder: str) -> list[str]:
+    """Give the keys that a handle asks for when it has seen nothing of a journal yet."""
+    return [layout.hint(folder), *(layout.entry(folder, i) for i in range(1, _LOOK + 1))]
 
 
 def _check_size(data: bytes, event: Json) -> None:
@@ -495,6 +490,10 @@ def _check_size(data: bytes, event: Json) -> None:
         )
 
 
-def _wait(attempt: int) -> None:
-    """Sleep a random time, so that writers that met do not meet again."""
-    _time.sleep(int.from_bytes(os.urandom(2)) / 65535 * min(0.001 * 2 ** min(attempt, 6), 0.05))
+def _wait(attempt: int, took: float) -> None:
+    """Sleep a random time, so that writers that met do not meet again.
+
+    It grows with the attempts, and with the time that one takes at this place.
+    """
+    longest = min(max(0.001, took / 2) * 2 ** min(attempt, 6), max(0.05, 16 * took), 5.0)
+    _time.sleep(int.from_bytes(os.urandom(2)) / 65535 * longest)

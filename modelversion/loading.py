@@ -44,6 +44,7 @@ def load_object(opened: Opened, name: str, *, mmap: bool, allow: Allow) -> Any:
     record = opened.record.object
     if record is None:
         raise ObjectNotFoundError(f"{name} was committed without an object")
+    opened.files.look_ahead({record.stream, *(buffer.path for buffer in record.buffers)})
     return named(record.serializer).load(record, opened.files, mmap=mmap, allow=allow)
 
 

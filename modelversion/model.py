@@ -241,7 +241,7 @@ class Model(Shown):
         # The commit may be visible and not durable yet, if its writer was killed.
         self._line.home.store.settle(self._line.facts.folder)
         # Resolving the version has just read to the head.
-        self._line.decisions.append(decide, actor=self._line.home.actor, fresh=False)
+        self._line.decisions.append(decide, actor=self._line.home.actor)
 
     def follow(
         self,

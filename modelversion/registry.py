@@ -36,7 +36,7 @@ from modelversion.table import Versions, select
 from modelversion.tracking import F, check_options, track
 from modelversion.verification import VerifyReport, pin, verify_registry
 from modelversion.version import Version
-from modelversion.versions import Line, resolve
+from modelversion.versions import Line, first_look, resolve
 
 
 class Registry(Shown):
@@ -348,9 +348,10 @@ class Registry(Shown):
         """
         ref = parse(reference)
         key = ref.model.lower()
+        known = self._home.look(first_look(key, ref.selector))
         history = self._history(key)
         try:
-            return Version(history, resolve(history.line, ref.selector), self._allow)
+            return Version(history, resolve(history.line, ref.selector, known), self._allow)
         except NotFoundError:
             self._home.require_model(key)
             raise

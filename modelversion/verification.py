@@ -17,6 +17,7 @@ from modelversion.errors import (
 )
 from modelversion.files import VersionFiles
 from modelversion.home import Home
+from modelversion.inspection import problems as problems_of
 from modelversion.records import Claim, VersionCommitted, VersionRecord
 from modelversion.refs import check_name
 from modelversion.schema import Json, from_json
@@ -141,8 +142,8 @@ def walk(store: Store, folder: str) -> Iterator[tuple[str, float]]:
 
 def verify_line(line: Line) -> VerifyReport:
     """Check a model's journals, and every number that was ever taken."""
-    problems = [Problem(*found) for found in line.facts.problems()]
-    problems += [Problem(*found) for found in line.decisions.problems()]
+    problems = [Problem(*found) for found in problems_of(line.facts)]
+    problems += [Problem(*found) for found in problems_of(line.decisions)]
     pending: list[Problem] = []
     versions = 0
     if not problems:
@@ -234,7 +235,7 @@ def verify_registry(
 def _names(home: Home) -> tuple[list[str], list[Problem]]:
     """Give the models: those of the registry's journal or, where that is broken, the folders."""
     policies = home.policies()
-    problems = [] if policies is None else [Problem(*found) for found in policies.problems()]
+    problems = [] if policies is None else [Problem(*found) for found in problems_of(policies)]
     folders = [item.name for item in home.store.list(layout.MODELS)]
     if problems:
         return [name for name in folders if _is_name(name)], problems

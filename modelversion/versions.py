@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -23,7 +24,7 @@ from modelversion.errors import (
 )
 from modelversion.files import VersionFiles
 from modelversion.home import Home
-from modelversion.journal import Head, Journal
+from modelversion.journal import Head, Journal, Known, first_keys, read_heads
 from modelversion.records import (
     Claim,
     CopiedFrom,
@@ -40,6 +41,9 @@ from modelversion.state import DECISIONS, FACTS, Decisions, Facts, Pointer, poin
 from modelversion.storage import Blob, KeyAbsent, KeyTaken, nonce
 
 _SHARE_FROM = 2**20
+_REMEMBERED = 64
+# Half a merge and one: a table of many versions asks for little that is not there.
+_TAIL = layout.MERGE // 2 + 1
 
 
 class Line:
@@ -49,11 +53,15 @@ class Line:
         self.home = home
         self.name = name
         self.registry_id = registry_id
-        self.facts: Journal = home.journal(layout.journal(name, "journal"), FACTS, registry_id)
+        self.facts: Journal = home.journal(
+            layout.journal(name, "journal"), FACTS, registry_id, tail=_TAIL
+        )
         self.decisions: Journal = home.journal(
             layout.journal(name, "decisions"), DECISIONS, registry_id
         )
         self.taken = 0
+        # What a pointer names does not change: its digest is that of the record's bytes.
+        self.records: dict[Pointer, VersionRecord] = {}
 
     def __reduce__(self) -> tuple[type[Line], tuple[Home, str, str]]:
         return Line, (self.home, self.name, self.registry_id)
@@ -81,8 +89,13 @@ class Line:
 
     def live(self) -> list[int]:
         """Give the numbers that are committed and not deleted, lowest first."""
-        numbers = live_numbers(self.facts.head().state, self.decisions.head().state)
-        return sorted(numbers)
+        facts, decided = self.heads()
+        return sorted(live_numbers(facts.state, decided.state))
+
+    def heads(self) -> tuple[Head, Head]:
+        """Read both journals to their heads, side by side: facts, then decisions."""
+        facts, decided = read_heads(self.facts, self.decisions)
+        return facts, decided
 
 
 # ---- committing ----------------------------------------------------------------------------------
@@ -115,7 +128,7 @@ def commit(line: Line, snapshot: Snapshot, *, new: bool) -> Pointer:
         with contextlib.suppress(KeyTaken, Abandoned), vanished(line, claim):
             data = fill(line, claim, snapshot)
             event = committed(claim, snapshot, data)
-            line.facts.append(unless_abandoned(event), actor=claim.actor, fresh=False)
+            line.facts.append(unless_abandoned(event), actor=claim.actor)
             return pointer(event)
 
 
@@ -261,17 +274,22 @@ def unless_abandoned(event: VersionCommitted) -> Callable[[Facts], VersionCommit
 # ---- resolving -----------------------------------------------------------------------------------
 
 
-def resolve(line: Line, selector: int | str | None) -> Pointer:
+def resolve(line: Line, selector: int | str | None, known: Known = MappingProxyType({})) -> Pointer:
     """Give the pointer of a number, of `latest` (also None, -1, -2 ...), or of an alias.
+
+    Args:
+        line: The model.
+        selector: Which.
+        known: What some keys of its journals were just found to hold.
 
     Raises:
         VersionNotFoundError: There is no such version, or it was deleted.
         AliasNotFoundError: There is no such alias.
     """
-    if isinstance(selector, str) and selector != LATEST:
-        return _alias(line, selector)
-    facts: Head = line.facts.head()
-    decided: Decisions = line.decisions.head().state
+    if isinstance(selector, str) and is_alias(selector):
+        return _alias(line, selector, known)
+    facts, decisions = read_heads(line.facts, line.decisions, known=known)
+    decided: Decisions = decisions.state
     number = _number(line, selector, facts.state, decided)
     if number in decided.deleted:
         raise VersionNotFoundError(
@@ -282,8 +300,19 @@ def resolve(line: Line, selector: int | str | None) -> Pointer:
     return _pointer(line, number, facts)
 
 
-def _alias(line: Line, name: str) -> Pointer:
-    state: Decisions = line.decisions.head().state
+def first_look(model: str, selector: int | str | None) -> list[str]:
+    """Give the keys that resolving asks for when nothing of a model was read yet."""
+    names = ["decisions"] if is_alias(selector) else ["journal", "decisions"]
+    return [key for name in names for key in first_keys(layout.journal(model, name))]
+
+
+def is_alias(selector: int | str | None) -> bool:
+    """Tell an alias from a number and from `latest`."""
+    return isinstance(selector, str) and selector != LATEST
+
+
+def _alias(line: Line, name: str, known: Known) -> Pointer:
+    state: Decisions = line.decisions.head(known).state
     try:
         return state.aliases[name.lower()]
     except KeyError:
@@ -441,8 +470,13 @@ class Opened:
 
 
 def open_version(line: Line, version: Pointer) -> Opened:
-    """Fetch a version's record and give access to its files."""
-    record = fetch(line, version)
+    """Give access to a version's files; its record is fetched once a handle."""
+    record = line.records.get(version)
+    if record is None:
+        record = fetch(line, version)
+        while len(line.records) >= _REMEMBERED:
+            line.records.pop(next(iter(line.records)), None)
+        line.records[version] = record
     name = line.label(version.number)
     files = VersionFiles(line.home.store, line.folder(version.number), record.files, name)
     return Opened(record, files)

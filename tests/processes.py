@@ -4,7 +4,7 @@ import multiprocessing
 import threading
 import traceback
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 def together(job, arguments):

@@ -10,7 +10,7 @@ import pytest
 from explorer import SCENARIOS, ViolationError, explore, simulated
 from explorer.store import SimulatedStore
 
-from modelversion import journal, state, upkeep, version, versions
+from modelversion import journal, merges, state, upkeep, version, versions
 from modelversion.journal import Journal
 from modelversion.state import Decisions, Ranges
 from modelversion.storage import KeyTaken
@@ -233,14 +233,14 @@ def test_mutant_merge_with_another_state(monkeypatch):
 
 def test_mutant_merge_is_believed_unchecked(monkeypatch):
     """A reader that takes a torn merge for a whole one is found."""
-    monkeypatch.setattr(journal, "_merged_lines", lambda data, count: data.split(b"\n")[:-2])
+    monkeypatch.setattr(merges, "lines", lambda data, count: data.split(b"\n")[:-2])
     monkeypatch.setattr(Journal, "_block", _believing)
 
     _violation("merge", "8: |14: ")
 
 
 def _believing(self, data, start, last, before):
-    lines = journal._merged_lines(data or b"", last - start)
+    lines = merges.lines(data or b"", last - start)
     head = before or self._start
     for position, line in enumerate(lines, start + 1):
         entry = self.parse(line, position)
@@ -250,7 +250,7 @@ def _believing(self, data, start, last, before):
 
 def test_mutant_merge_without_a_seal(monkeypatch):
     """A reader that believes a merge of the right number of lines is found."""
-    monkeypatch.setattr(journal, "_merged_lines", _unsealed)
+    monkeypatch.setattr(merges, "lines", _unsealed)
 
     _violation("merge", "8: a merge or a hint changed the state")
 
@@ -269,6 +269,7 @@ def test_mutant_chain_is_not_checked(monkeypatch):
                 position = json.loads(data)["position"]
                 head = self._next(head, self.parse(data, position), data)
         return head
+        yield
 
     monkeypatch.setattr(Journal, "_follow", mutant)
 

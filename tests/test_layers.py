@@ -27,6 +27,7 @@ RANKS = {
     "refs": 1,
     "sameness": 1,
     "layout": 2,
+    "merges": 3,
     "schema": 2,
     "place": 4,
     "checkpoint": 3,
@@ -43,6 +44,7 @@ RANKS = {
     "journal": 5,
     "serializers": 5,
     "home": 6,
+    "inspection": 6,
     "snapshot": 6,
     "versions": 7,
     "history": 8,
@@ -145,6 +147,17 @@ SIBLINGS = {
         "_values": {"_bytes", "_known", "_names", "_text"},
     },
     "serializers": {"_pickle": {"_reducers", "_scan"}, "_reducers": set(), "_scan": set()},
+    "storage": {
+        "_explain": set(),
+        "_link": {"_explain"},
+        "_local": set(),
+        "_memory": set(),
+        "_object": {"_explain", "_link", "_proof"},
+        "_other": set(),
+        "_proof": {"_explain"},
+        "_sftp": {"_explain", "_link", "_proof"},
+        "spool": {"_local"},
+    },
     "views": {
         "views": set(),
         "changes": set(),
@@ -152,7 +165,6 @@ SIBLINGS = {
         "run": {"version"},
         "version": {"changes", "model"},
     },
-    "storage": {"_local": set(), "_memory": set(), "_other": set(), "spool": {"_local"}},
 }
 
 

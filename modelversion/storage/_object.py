@@ -77,9 +77,7 @@ S3 = Family(
 )
 GCS = Family("GCS", large=lambda size: {"chunksize": PIECE})
 # The time between its own attempts is longer than one of ours may take.
-AZURE = Family(
-    "Azure", create={"retry_total": 0}, large=lambda size: {"max_concurrency": _AHEAD}
-)
+AZURE = Family("Azure", create={"retry_total": 0}, large=lambda size: {"max_concurrency": _AHEAD})
 
 
 def with_defaults(family: Family, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,9 +106,7 @@ class ObjectStore:
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
 
-    def _run(
-        self, verb: str, key: str, work: Callable[[Any], Coroutine[Any, Any, T]]
-    ) -> T:
+    def _run(self, verb: str, key: str, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         try:
             return self._link.run(work)
         except (KeyTaken, KeyAbsent, StorageError):
@@ -293,7 +289,7 @@ class _Creation:
         """Read back: ours is won, another's is lost, and nothing there is neither."""
         try:
             found = await _fetch(fs, self._path, *self._family.whole)
-        except Exception as e:  # it cannot be seen now; perhaps with the next attempt
+        except Exception as e:  # noqa: BLE001 - it cannot be seen now; perhaps it can later
             refusal.add_note(f"and reading it back failed: {e}")
             return False
         if found is not None and found != self._data:

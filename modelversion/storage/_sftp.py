@@ -188,7 +188,7 @@ class SftpStore:
         """Read back: ours is won, another's is lost, and nothing there is neither."""
         try:
             with self.open(key) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         except KeyAbsent:
             return False
         except StorageError as e:

@@ -8,7 +8,7 @@ from unittest import mock
 
 import attrs
 
-from modelversion import journal, layout, snapshot, state, upkeep, versions
+from modelversion import journal, layout, merges, snapshot, state, upkeep, versions
 from modelversion.errors import InUseError, NotFoundError, OutcomeUnknownError
 from modelversion.history import History
 from modelversion.home import Home
@@ -45,9 +45,9 @@ def simulated(merge=2):
                 put(module, "nonce", _nonce)
         put(layout, "MERGE", merge)
         put(layout, "LEVELS", levels)
-        put(journal, "_SIZES", dict(enumerate(levels, 1)))
+        put(merges, "SIZES", dict(enumerate(levels, 1)))
         put(journal, "_WINDOW", merge + 1)
-        put(journal, "_wait", lambda attempt: None)
+        put(journal, "_wait", lambda attempt, took: None)
         put(state, "MAX_RUNS", 2)
         put(snapshot, "environment", lambda: here)
         # Only messages ask how a name is spelt.

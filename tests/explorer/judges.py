@@ -26,6 +26,7 @@ import attrs
 
 from modelversion import layout
 from modelversion.errors import IntegrityError, JournalError, ModelVersionError
+from modelversion.inspection import problems as journal_problems
 from modelversion.journal import Journal
 from modelversion.records import Entry
 from modelversion.schema import from_json
@@ -428,9 +429,11 @@ class _Reading:
         value["state"]["void"] += 1
         body = b"\n".join([*lines, json.dumps(value).encode()])
         forged = body + b"\n" + sha256(body).encode()
-        problems = list(self._journal({**self._content, key: forged}).problems())
+        problems = list(journal_problems(self._journal({**self._content, key: forged})))
         assert [name for name, _ in problems] == [key], f"8: verify finds {problems}"
-        assert not list(self._journal(self._content).problems()), "8: verify takes truth for a lie"
+        assert not list(journal_problems(self._journal(self._content))), (
+            "8: verify takes truth for a lie"
+        )
 
     def _damaged(self):
         """Give prefixes and copies with one hole, each with and without merges and hints."""

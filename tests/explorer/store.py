@@ -74,7 +74,7 @@ class SimulatedStore:
                 self._ask(("get", shared[blob.path]))
             self.put_new(f"{folder}/{blob.path}", blob.read())
 
-    def open(self, key):
+    def open(self, key, size=None):
         """Open a key for reading."""
         return io.BytesIO(self.read(key))
 

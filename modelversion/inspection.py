@@ -1,0 +1,85 @@
+"""Look at a journal as a sceptic: every entry, every hole, and every merge that lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelversion import _json, layout, merges
+from modelversion.errors import JournalRewoundError, ModelVersionError, RecordError
+from modelversion.journal import Head, Journal
+
+
+def problems(journal: Journal) -> Iterator[tuple[str, str]]:
+    """Give (key, what is wrong) of every broken entry and of every merge that lies."""
+    head = journal.start()
+    checked: dict[int, tuple[Head, list[bytes]]] = {}
+    lines: list[bytes] = []
+    for data in _entries(journal):
+        try:
+            head = _checked(journal, head, data)
+        except ModelVersionError as e:
+            yield layout.entry(journal.folder, head.position + 1), str(e)
+            return
+        lines.append(data)
+        if head.position % layout.MERGE == 0:
+            checked[head.position] = (head, lines)
+    yield from _behind(journal, head)
+    for merged, entries in checked.values():
+        yield from _merge_problems(journal, merged, entries)
+
+
+def _entries(journal: Journal) -> Iterator[bytes]:
+    """Give the bytes of the entries up to the first absent one."""
+    position = 1
+    while True:
+        found = journal._store.read_many(journal._keys(position, layout.MERGE))
+        for data in found:
+            if data is None:
+                return
+            yield data
+        position += len(found)
+
+
+def _checked(journal: Journal, head: Head, data: bytes) -> Head:
+    """Apply an entry, and refuse what a reader passes over: a key twice, a time that stands."""
+    after = journal._apply(head, data)
+    what = f"{journal.folder} entry {after.position}"
+    known = journal._head
+    if known and known.position == after.position and known.digest != after.digest:
+        raise JournalRewoundError(f"{what} is another since this handle read it")
+    _json.loads_strict(data, what)
+    if after.time <= head.time:
+        raise RecordError(f"{what} is of {after.time}, not after the entry before it")
+    return after
+
+
+def _behind(journal: Journal, head: Head) -> Iterator[tuple[str, str]]:
+    """Name entries that stand behind a hole."""
+    known = journal._head
+    if known is not None and known.position > head.position:
+        yield (
+            layout.entry(journal.folder, head.position + 1),
+            f"missing, though this handle has seen entry {known.position}",
+        )
+    names = [item.name.removesuffix(".json") for item in journal._store.list(journal.folder)]
+    later = sorted(int(name) for name in names if name.isdigit())
+    behind = [position for position in later if position > head.position + 1]
+    # Others may have appended while we read; a hole stays one.
+    if behind and journal._store.read_many(journal._keys(head.position + 1, 1))[0] is None:
+        for position in behind:
+            yield layout.entry(journal.folder, position), "stands behind a missing entry"
+
+
+def _merge_problems(journal: Journal, head: Head, lines: list[bytes]) -> Iterator[tuple[str, str]]:
+    position = head.position
+    for level, size in merges.SIZES.items():
+        if position % size:
+            continue
+        key = layout.merge(journal.folder, level, position)
+        data = journal._store.read_many([key])[0]
+        if data is None:
+            continue
+        merged = journal._block(data, position - size, position, None)
+        same = merges.lines(data, size) == lines[position - size : position]
+        if merged != head or not same:
+            yield key, "does not say what the entries that it merges say; delete it"
