@@ -77,13 +77,13 @@ def test_mutant_delete_removes_bytes_first(monkeypatch):
 
 def test_mutant_gc_removes_bytes_first(monkeypatch):
     """A gc that sweeps a claim before it has abandoned it is found."""
-    abandon = upkeep._abandon
+    abandon = upkeep.abandon
 
-    def mutant(line, number):
+    def mutant(line, number, reason):
         upkeep.sweep(line, number)
-        return abandon(line, number)
+        return abandon(line, number, reason)
 
-    monkeypatch.setattr(upkeep, "_abandon", mutant)
+    monkeypatch.setattr(upkeep, "abandon", mutant)
 
     _violation("save|gc", "5: .* was removed before the entry")
 
