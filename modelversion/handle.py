@@ -77,6 +77,7 @@ class RunHandle:
             if rule is None:
                 self._add({"artifact": key.partition("/")[2], "file": name})
             else:
+                self._add({"redactions": [[key, rule]]})
                 warn_left_out(key, rule, model=self.model)
 
     def _add(self, line: Json) -> None:
@@ -127,12 +128,12 @@ def open_handle(
 def collect(handle: RunHandle, run: _Logged) -> None:
     """Log into a run what its workers did, in the order of their clocks."""
     for line in sorted(_lines(Path(handle.folder)), key=lambda line: int(line["time"])):
+        run.note_redactions(Redaction(*found) for found in line.get("redactions", ()))
         if "params" in line:
             run.log_params(decode(line["params"]))
-            run.note_redactions(Redaction(*found) for found in line["redactions"])
         elif "metrics" in line:
             run.log_metrics(_metrics(line["metrics"]), step=decode(line["step"]))
-        else:
+        elif "artifact" in line:
             run.log_artifact(line["artifact"], Path(handle.folder) / line["file"])
 
 

@@ -70,16 +70,18 @@ def without_secrets(
         Notes and parts without their secrets, and the rules that found some, by path.
     """
     redactor = Redactor(known, notes.not_secret, found=notes.redacted)
+    # Values come first: what is secret by its name there is looked for in the texts.
+    params, tags = redactor.value(notes.params, "params"), redactor.value(notes.tags, "tags")
+    every = [_step(step, i, redactor) for i, step in enumerate((*notes.steps, *parts))]
     sources = {
         path: redactor.text(text, path, code=True) for path, text in notes.step_sources.items()
     }
     moved = {path: _moved(path, text) for path, text in sources.items()}
-    every = [_step(step, i, redactor) for i, step in enumerate((*notes.steps, *parts))]
     steps = [_with_source(step, moved) for step in every]
     redacted = attrs.evolve(
         notes,
-        params=redactor.value(notes.params, "params"),
-        tags=redactor.value(notes.tags, "tags"),
+        params=params,
+        tags=tags,
         data=tuple(_data(item, redactor) for item in notes.data),
         description=notes.description and redactor.text(notes.description, "description"),
         source=notes.source and redactor.text(notes.source, ENTRY_SOURCE, code=True),

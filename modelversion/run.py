@@ -374,10 +374,13 @@ class Run(Shown):
         if self._off:
             return
         with self._lock:
-            try:
-                self._artifacts[path] = freeze_artifacts(self._frozen(), {path: content})
-            except SecretError as e:
-                warn_left_out(e.path, e.rule, model=self.model)
+            self._artifacts[path] = freeze_artifacts(
+                self._frozen(), {path: content}, leave_out=self._leave_out
+            )
+
+    def _leave_out(self, e: SecretError) -> None:
+        self.note_redactions([Redaction(e.path, e.rule)])
+        warn_left_out(e.path, e.rule, model=self.model)
 
     def log_model(self, value: Any, *, model: str | None = None) -> None:
         """Give the object; its bytes are taken at the call, and the last call wins.

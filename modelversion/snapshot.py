@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from modelversion import current, layout
 from modelversion._json import digest, dumps, encode
 from modelversion.artifacts import File, artifact_files
 from modelversion.environment import environment
-from modelversion.errors import InvalidValueError, SecretWarning
+from modelversion.errors import InvalidValueError, SecretError, SecretWarning
 from modelversion.fingerprints import describe
 from modelversion.metrics import check_key, check_metrics, direction
 from modelversion.notes import ENTRY_SOURCE, Notes, without_secrets
@@ -305,17 +305,35 @@ def _named(path: str, value: Any = None) -> Iterator[None]:
         raise secret_error(path, e.rule, value=value) from None
 
 
-def freeze_artifacts(spool: Spool, artifacts: Mapping[str, Any]) -> tuple[Blob, ...]:
-    """Take the bytes of artifacts: path in the version -> content, as `artifact_files` says.
+def freeze_artifacts(
+    spool: Spool,
+    artifacts: Mapping[str, Any],
+    *,
+    leave_out: Callable[[SecretError], None] | None = None,
+) -> tuple[Blob, ...]:
+    """Take the bytes of artifacts.
+
+    Args:
+        spool: Where the bytes go.
+        artifacts: Path in the version -> content, as `artifact_files` says.
+        leave_out: Is told of each file that holds a secret, which is then left out.
 
     Raises:
         InvalidPathError: A path is not allowed, or its file is not there.
         InvalidValueError: A content is nothing that can be kept.
-        SecretError: A file holds a secret.
+        SecretError: A file holds a secret, and nothing says that it may be left out.
     """
     files = list(artifact_files(check_mapping(artifacts, "artifacts")))
     layout.check_distinct(path for path, _ in files)
-    return _spooled(spool, files)
+    before = len(spool.blobs)
+    for file in files:
+        try:
+            _spooled(spool, [file])
+        except SecretError as e:
+            if leave_out is None:
+                raise
+            leave_out(e)
+    return tuple(spool.blobs[before:])
 
 
 def warn_left_out(path: str, rule: str, *, model: str) -> None:

@@ -286,6 +286,13 @@ def test_a_url_loses_its_login_and_its_secret_parts(url, expected):
         "+API_KEY={}",
         "export DB_PASSWORD={}",
         "password: '{}'",
+        "!python train.py --api-key {} --n 3",
+        'run("train.py --token={}")',
+        'dsn = "host=db password={} dbname=x"',
+        'credentials = ["{}"]',
+        'api_keys = ({{"main": "{}"}}, 3)',
+        '{{"secrets": ["{}", None]}}',
+        'f(token=[load("x.json"), "{}"])',
     ],
 )
 def test_a_text_assigned_to_a_secret_name_is_redacted_in_code(line):
@@ -311,6 +318,10 @@ def test_a_text_assigned_to_a_secret_name_is_redacted_in_code(line):
         "TOKEN = 3",
         'primary_key = "id"',
         'password = f"{prefix}"',
+        'credentials = load(["x.json"], {"a": "b"})',
+        'parser.add_argument("--token", help="--token TOKEN of the service")',
+        'f("x", password=password)',
+        'credentials = [load("x.json"), load("y")[0]("z")]',
     ],
 )
 def test_code_without_a_secret_text_stays(line):
@@ -438,9 +449,13 @@ def test_a_redactor_sums_up():
     redactor.value({"token": "x", "free": "pa/ss wörd+1"}, "params")
     redactor.text(f"pa/ss wörd+1 {TOKENS['npm-token'][0]}", "description")
     redactor.text("pa/ss wörd+1", "description")
+    redactor.value({"password": "telling-1"}, "params")
+    assert redactor.text("x = telling-1 and x", "failed") == f"x = {GONE} and x"
 
     assert redactor.rules() == {
         "description": ["environment:MY_API_KEY", "npm-token"],
+        "failed": ["name"],
+        "params.password": ["name"],
         "params.token": ["name"],
     }
 

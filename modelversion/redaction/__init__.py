@@ -16,8 +16,8 @@ from modelversion.redaction._bytes import Watch
 from modelversion.redaction._known import NOTHING_KNOWN, Known, known_values
 from modelversion.redaction._names import is_secret_name
 from modelversion.redaction._process import known_secrets, masked, secret_watch
-from modelversion.redaction._text import Redaction, redact_text, redact_url
-from modelversion.redaction._values import is_lifted, redact
+from modelversion.redaction._text import BY_NAME, Redaction, redact_text, redact_url
+from modelversion.redaction._values import is_lifted, redact, redact_and_learn
 
 ROOTS = ("params", "tags", "description", "data", "source", "failed", "code", "steps")
 
@@ -33,8 +33,14 @@ class Redactor:
         self._found = list(found)
 
     def value(self, value: Any, path: str, *, names: bool = True) -> Any:
-        """Give a value of tagged JSON without its secrets; see `redact`."""
-        value, found = redact(value, path, known=self._known, lifted=self._lifted, names=names)
+        """Give a value of tagged JSON without its secrets; see `redact`.
+
+        A text that was secret by its name is known from then on: it may stand in source too.
+        """
+        value, found, named = redact_and_learn(
+            value, path, known=self._known, lifted=self._lifted, names=names
+        )
+        self._known = self._known.learn(named, BY_NAME)
         self._found.extend(found)
         return value
 

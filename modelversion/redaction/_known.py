@@ -30,6 +30,11 @@ class Known:
             if value.encode("utf-8", "surrogatepass") in data:
                 yield rule
 
+    def learn(self, texts: Iterable[str], rule: str) -> Known:
+        """Give what is known with more texts, of those that are special enough."""
+        more = {form: rule for text in texts if is_telling(text) for form in _forms(text)}
+        return _sorted({**more, **dict(self.values)}) if more else self
+
 
 NOTHING_KNOWN = Known()
 
@@ -45,6 +50,10 @@ def known_values(environ: Mapping[str, str], wrapped: Iterable[str] = ()) -> Kno
         if is_secret_name(name) and name not in _DIRECTORIES and is_telling(environ[name]):
             named.append((environ[name], f"environment:{name}"))
     found = {form: rule for text, rule in reversed(named) for form in _forms(text)}
+    return _sorted(found)
+
+
+def _sorted(found: Mapping[str, str]) -> Known:
     return Known(tuple(sorted(found.items(), key=lambda item: (-len(item[0]), item))))
 
 

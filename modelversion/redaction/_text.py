@@ -21,6 +21,7 @@ BY_NAME = "name"
 BY_URL = "url"
 
 _MAX_NAME = 100
+_MAX_LINE = 500
 
 
 @attrs.frozen
@@ -177,12 +178,13 @@ _EXPORT = re.compile(r"(?:\A|\n)[+\-]?[ \t]*(?:export |set )?\Z")
 # In prose and command lines a value may have no quotes.
 _DASHES = re.compile(r"(?<![\w\-])--?\Z")
 _BARE = r"(?P<a>[^\s;&,'\"()\[\]{}<>|`]+)"
+_UNQUOTED = _compiled(r"=" + _BARE)
 _IN_PROSE = _compiled(
-    r"[\"']?=" + _BARE,
+    r"[\"']=" + _BARE,
     r"[\"']?[\s:=]{1,3}" + _LITERAL,
     r"[\"']?:[ \t]*" + r"(?=[^\s]*[0-9])(?P<a>[^\s;&,'\"()\[\]{}<>|`]{6,})",
 )
-_IN_COMMAND = _compiled(r"[ \t]+" + r"(?!-)" + _BARE)
+_IN_COMMAND = _compiled(r"(?:[ \t]+|=)" + r"(?!-|[A-Z_]+\b)" + _BARE)
 _WRAPPED = re.compile(r"\bSecret\(\s*" + _LITERAL, re.DOTALL)
 _NO_TEXT = re.compile(r"None|True|False|null|true|false|[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?|\.+")
 
@@ -218,12 +220,36 @@ def _assigned(text: str, rules: Callable[[str], Iterable[re.Pattern[str]]]) -> I
         at = keyword.end() + len(_first(_NAME_BEHIND, text[keyword.end() : keyword.end() + 100]))
         if not is_secret_name(text[name_start:at]):
             continue
-        before = text[max(0, name_start - _MAX_NAME) : name_start]
+        before = text[max(0, name_start - _MAX_LINE) : name_start]
         for rule in rules(before):
             found = rule.match(text, at)
             if found is not None and _is_value(found):
                 yield _value_span(found)
                 break
+        opened = _OPENED.match(text, at)
+        if opened is not None:
+            yield from _inside(text, opened.end() - 1)
+
+
+_OPENED = re.compile(r"(?:" + _EQUALS.removesuffix(r"\(?\s*") + r"|[\"']\]?\s*:\s*)[\[{(]")
+_PART_OF_VALUE = re.compile(
+    _LITERAL + r"(?P<key>\s*:)?|(?P<call>[\w\])]\()|[\[({]|[\])}]", re.DOTALL
+)
+_MAX_INSIDE = 4000
+
+
+def _inside(text: str, start: int) -> Iterable[Span]:
+    """Give the spans of the texts inside a list, tuple or dict; not of keys, nor in a call."""
+    calls: list[bool] = []
+    for found in _PART_OF_VALUE.finditer(text, start, start + _MAX_INSIDE):
+        if found["call"] or found[0] in "[({":
+            calls.append(bool(found["call"]))
+        elif found[0] in "])}":
+            calls.pop()
+        elif not any(calls) and found["key"] is None and _is_value(found):
+            yield _value_span(found)
+        if not calls:
+            return
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:
@@ -242,21 +268,35 @@ def _in_code(before: str) -> Iterable[re.Pattern[str]]:
         yield from _IN_YAML
     if _EXPORT.search(before):
         yield from _IN_ENV_FILE
+    if _DASHES.search(before):
+        yield from _IN_COMMAND
+    if _in_quotes(before):
+        yield from _UNQUOTED
+
+
+def _in_quotes(before: str) -> bool:
+    """Tell whether a text of the same line goes on behind this."""
+    line = before[before.rfind("\n") + 1 :]
+    return line.count('"') % 2 == 1 or line.count("'") % 2 == 1
 
 
 def _in_prose(before: str) -> Iterable[re.Pattern[str]]:
     yield from _in_code(before)
+    yield from _UNQUOTED
     yield from _IN_PROSE
-    if _DASHES.search(before):
-        yield from _IN_COMMAND
+
+
+_QUOTED = ("a", "b", "c", "d")
 
 
 def _value_span(found: re.Match[str]) -> Span:
-    return next(found.span(name) for name, value in found.groupdict().items() if value is not None)
+    groups = found.groupdict()
+    return next(found.span(name) for name in _QUOTED if groups.get(name) is not None)
 
 
 def _is_value(found: re.Match[str]) -> bool:
-    value = next(value for value in found.groupdict().values() if value is not None)
+    start, end = _value_span(found)
+    value = found.string[start:end]
     return not _is_placeholder(value) and _NO_TEXT.fullmatch(value) is None
 
 

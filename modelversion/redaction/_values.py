@@ -34,9 +34,17 @@ def redact(
         lifted: Paths at and below which nothing is redacted, but what `mv.Secret` wrapped.
         names: A text is secret where the name that leads to it says so.
     """
+    value, found, _ = redact_and_learn(value, path, known=known, lifted=lifted, names=names)
+    return value, found
+
+
+def redact_and_learn(
+    value: Any, path: str, *, known: Known, lifted: Collection[str], names: bool
+) -> tuple[Any, tuple[Redaction, ...], tuple[str, ...]]:
+    """Do as `redact`, and give besides the texts that were secret by their name alone."""
     walk = _Walk(known, lifted, names)
-    found = walk.visit(value, path, secret=False)
-    return found, tuple(dict.fromkeys(walk.found))
+    redacted = walk.visit(value, path, secret=False)
+    return redacted, tuple(dict.fromkeys(walk.found)), tuple(walk.named)
 
 
 def is_lifted(path: str, lifted: Collection[str]) -> bool:
@@ -54,6 +62,7 @@ class _Walk:
         self._names = names
         self._free = False
         self.found: list[Redaction] = []
+        self.named: list[str] = []
 
     def visit(self, value: Any, path: str, *, secret: bool) -> Any:
         if isinstance(value, str):
@@ -76,6 +85,7 @@ class _Walk:
         if self._free or is_lifted(path, self._lifted):
             return text
         if secret and is_secret_value(text):
+            self.named.append(text)
             return self._note(path, BY_NAME)
         text, found = redact_text(text, path, known=self._known)
         self.found.extend(found)

@@ -233,6 +233,21 @@ class Writer(io.RawIOBase):
                 _write_all(self._descriptor, piece)
         self._memory = []
 
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave nothing of a file that was not written to its end."""
+        super().close()
+        if self._descriptor >= 0 and self._target is not None:
+            os.close(self._descriptor)
+            self._target.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Finish the file and add it to the spool."""
         if self.closed:
