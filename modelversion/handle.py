@@ -24,7 +24,14 @@ from modelversion.errors import NoActiveRunError, RecordError
 from modelversion.metrics import Metric, check_metrics
 from modelversion.params import encoded
 from modelversion.records import MetricRecord
-from modelversion.redaction import Redaction, known_secrets, redact, secret_watch
+from modelversion.redaction import (
+    NOTHING_LIFTED,
+    Lifted,
+    Redaction,
+    known_secrets,
+    redact,
+    secret_watch,
+)
 from modelversion.schema import Json, from_json, to_json
 from modelversion.snapshot import warn_left_out
 from modelversion.storage.spool import PIECE, watch_nothing
@@ -46,14 +53,13 @@ class RunHandle:
 
     model: str
     folder: str = attrs.field(repr=False)
-    not_secret: tuple[str, ...] = attrs.field(default=(), repr=False, kw_only=True)
-    allow_secrets: bool = attrs.field(default=False, repr=False, kw_only=True)
+    lifted: Lifted = attrs.field(default=NOTHING_LIFTED, repr=False)
 
     def log_params(self, params: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Record params in the parent's run; see `Run.log_params`."""
         given = {**(params or {}), **more}
         params = {n: encoded(v, f"params[{n!r}]") for n, v in given.items()}
-        params, found = redact(params, "params", known=known_secrets(), lifted=self.not_secret)
+        params, found = redact(params, "params", known=known_secrets(), lifted=self.lifted.paths)
         self._add({"params": params, "redactions": [[r.path, r.rule] for r in found]})
 
     def log_metrics(
@@ -73,7 +79,7 @@ class RunHandle:
         """Keep a file in the parent's run; see `Run.log_artifact`."""
         for key, found in artifact_files({path: content}):
             name = secrets.token_hex(8)
-            rule = _copied(found, self._place() / name, allow_secrets=self.allow_secrets)
+            rule = _copied(found, self._place() / name, allow_secrets=self.lifted.secrets)
             if rule is None:
                 self._add({"artifact": key.partition("/")[2], "file": name})
             else:
@@ -117,12 +123,9 @@ def _copied(content: bytes | Path, target: Path, *, allow_secrets: bool) -> str 
     return None
 
 
-def open_handle(
-    model: str, *, not_secret: tuple[str, ...] = (), allow_secrets: bool = False
-) -> RunHandle:
+def open_handle(model: str, lifted: Lifted) -> RunHandle:
     """Make a handle with an empty folder."""
-    folder = tempfile.mkdtemp(prefix="modelversion-run-")
-    return RunHandle(model, folder, not_secret=not_secret, allow_secrets=allow_secrets)
+    return RunHandle(model, tempfile.mkdtemp(prefix="modelversion-run-"), lifted)
 
 
 def collect(handle: RunHandle, run: _Logged) -> None:

@@ -9,7 +9,7 @@ import attrs
 
 from modelversion import layout
 from modelversion.records import DataRecord, MetricRecord, StepRecord
-from modelversion.redaction import Known, Redaction, Redactor
+from modelversion.redaction import NOTHING_LIFTED, Known, Lifted, Redaction, Redactor
 from modelversion.schema import Json, evolve, from_json, to_json
 
 ENTRY_SOURCE = f"{layout.SOURCE}/entry.py"
@@ -24,8 +24,7 @@ class Setting:
     entry: str | None = None
     source: str | None = None
     keep_failed: bool = False
-    not_secret: tuple[str, ...] = ()
-    allow_secrets: bool = False
+    lifted: Lifted = NOTHING_LIFTED
     tags: Json = attrs.field(factory=dict)
     description: str | None = None
 
@@ -34,8 +33,7 @@ class Setting:
 class Notes:
     """What is recorded beside an object, checked and as JSON.
 
-    `not_secret` and `allow_secrets` say what may be kept, `redacted` what a worker redacted
-    before it came here.
+    `redacted` is what a worker redacted before it came here.
     """
 
     params: Json
@@ -51,8 +49,7 @@ class Notes:
     failed: str | None = None
     steps: tuple[StepRecord, ...] = ()
     step_sources: Mapping[str, str] = attrs.field(factory=dict)
-    not_secret: tuple[str, ...] = ()
-    allow_secrets: bool = False
+    lifted: Lifted = NOTHING_LIFTED
     redacted: tuple[Redaction, ...] = ()
 
 
@@ -69,7 +66,7 @@ def without_secrets(
     Returns:
         Notes and parts without their secrets, and the rules that found some, by path.
     """
-    redactor = Redactor(known, notes.not_secret, found=notes.redacted)
+    redactor = Redactor(known, notes.lifted.paths, found=notes.redacted)
     # Values come first: what is secret by its name there is looked for in the texts.
     params, tags = redactor.value(notes.params, "params"), redactor.value(notes.tags, "tags")
     every = [_step(step, i, redactor) for i, step in enumerate((*notes.steps, *parts))]

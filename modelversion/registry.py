@@ -294,8 +294,7 @@ class Registry(Shown):
             keep_failed=options.on_error == "keep",
             tags=notes.tags,
             description=description,
-            not_secret=notes.not_secret,
-            allow_secrets=notes.allow_secrets,
+            lifted=notes.lifted,
         )
         warn_of_rank(model)
         run = Run(setting, self._target(), off=is_disabled())

@@ -269,8 +269,7 @@ class Run(Shown):
             duration_seconds=round(time.perf_counter() - self._began, 6),
             series=tuple(self._series),
             failed=failed,
-            not_secret=self._setting.not_secret,
-            allow_secrets=self._setting.allow_secrets,
+            lifted=self._setting.lifted,
             redacted=tuple(self._redacted),
         )
 
@@ -406,7 +405,7 @@ class Run(Shown):
 
     def _frozen(self) -> Spool:
         if self._spool is None:
-            self._spool = self._target.spool(self._setting.allow_secrets)
+            self._spool = self._target.spool(self._setting.lifted.secrets)
         return self._spool
 
     def note_redactions(self, found: Iterable[Redaction]) -> None:
@@ -475,11 +474,7 @@ class Run(Shown):
         self._check_going_on("handle")
         with self._lock:
             if self._handle is None:
-                self._handle = open_handle(
-                    self.model,
-                    not_secret=self._setting.not_secret,
-                    allow_secrets=self._setting.allow_secrets,
-                )
+                self._handle = open_handle(self.model, self._setting.lifted)
             return self._handle
 
     def progress(self, items: Iterable[T], *, total: int | None = None) -> Iterator[T]:

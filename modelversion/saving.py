@@ -79,7 +79,7 @@ def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
     """
     if draft.verify not in (None, "load"):
         raise InvalidValueError(f"verify must be 'load' or None, found {draft.verify!r}")
-    with open_spool(home, allow_secrets=draft.notes.allow_secrets) as spool:
+    with open_spool(home, allow_secrets=draft.notes.lifted.secrets) as spool:
         try:
             snapshot = take(spool, draft.notes, **draft.files)
         except OSError as e:
@@ -110,7 +110,7 @@ def _unspooled(home: Home, draft: Frozen, e: OSError) -> SaveError:
     def beside() -> Path:
         return _temporary("spool")
 
-    with open_spool(home, allow_secrets=draft.notes.allow_secrets, folder=beside) as spool:
+    with open_spool(home, allow_secrets=draft.notes.lifted.secrets, folder=beside) as spool:
         try:
             snapshot = take(spool, draft.notes, **draft.files)
         except OSError:

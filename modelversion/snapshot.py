@@ -197,8 +197,7 @@ def check_notes(
         tags=check_tags(tags or {}),
         description=None if description is None else _check_text(description, "description"),
         parents=tuple(parents),
-        not_secret=check_lifted(not_secret),
-        allow_secrets=check_flag(allow_secrets, "allow_secrets"),
+        lifted=check_lifted(not_secret, allow_secrets),
     )
 
 
@@ -242,13 +241,6 @@ def _check_text(text: Any, what: str) -> str:
         )
     encode(text, what)
     return text
-
-
-def check_flag(value: Any, what: str) -> bool:
-    """Give a bool, or refuse what is none."""
-    if not isinstance(value, bool):
-        raise InvalidValueError(f"{what} must be True or False, found {type(value).__name__}")
-    return value
 
 
 def check_mapping(value: Any, what: str) -> Mapping[str, Any]:

@@ -15,10 +15,9 @@ from modelversion.errors import InvalidNameError, InvalidValueError, NoActiveRun
 from modelversion.forms import awaited, called, in_form
 from modelversion.mode import is_disabled, warn_of_rank
 from modelversion.notes import Setting
-from modelversion.redaction import check_lifted
+from modelversion.redaction import NOTHING_LIFTED, Lifted, check_lifted
 from modelversion.refs import check_name
 from modelversion.run import Run, Target
-from modelversion.snapshot import check_flag
 from modelversion.source import function_source
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ class Options:
     ignore: Collection[str] = ()
     returns: tuple[str, ...] = ()
     on_error: str = "discard"
-    not_secret: tuple[str, ...] = ()
-    allow_secrets: bool = False
+    lifted: Lifted = NOTHING_LIFTED
 
 
 def check_options(
@@ -75,8 +73,7 @@ def check_options(
         ignore=tuple(ignore),
         returns=parts,
         on_error=on_error,
-        not_secret=check_lifted(not_secret),
-        allow_secrets=check_flag(allow_secrets, "allow_secrets"),
+        lifted=check_lifted(not_secret, allow_secrets),
     )
 
 
@@ -104,8 +101,7 @@ class _Tracker:
             entry=self.entry,
             source=self.source,
             keep_failed=self.options.on_error == "keep",
-            not_secret=self.options.not_secret,
-            allow_secrets=self.options.allow_secrets,
+            lifted=self.options.lifted,
         )
         run = Run(setting, self.target())
         run._begin()

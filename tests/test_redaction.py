@@ -431,13 +431,13 @@ def test_a_lifted_path_stays_with_all_below_it():
 def test_not_secret_takes_paths_only(given):
     """A path that nothing could be at is refused, with what a path looks like."""
     with pytest.raises(mv.errors.InvalidValueError, match="not_secret must list paths"):
-        check_lifted(given)
+        check_lifted(given, False)
 
 
 def test_a_refused_path_is_not_printed():
     """What is given in the wrong place may be the secret itself."""
     with pytest.raises(mv.errors.InvalidValueError) as e:
-        check_lifted([TOKENS["npm-token"][0]])
+        check_lifted([TOKENS["npm-token"][0]], False)
 
     assert TOKENS["npm-token"][0] not in str(e.value)
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
+import attrs
+
 from modelversion.errors import InvalidValueError
 from modelversion.redaction._bytes import Watch
 from modelversion.redaction._known import NOTHING_KNOWN, Known, known_values
@@ -58,32 +60,49 @@ class Redactor:
         return {p: sorted({r.rule for r in self._found if r.path == p}) for p in paths}
 
 
-# ---- what is lifted ------------------------------------------------------------------------------
+# ---- what may be stored --------------------------------------------------------------------------
 
 
-def check_lifted(paths: Any) -> tuple[str, ...]:
-    """Give the paths of `not_secret=`, or refuse what is none.
+@attrs.frozen
+class Lifted:
+    """What may be stored although a rule finds it: by path, and whether objects and files may."""
+
+    paths: tuple[str, ...] = ()
+    secrets: bool = False
+
+
+NOTHING_LIFTED = Lifted()
+
+
+def check_lifted(not_secret: Any, allow_secrets: Any) -> Lifted:
+    """Give what `not_secret=` and `allow_secrets=` except, or refuse what is neither.
 
     Raises:
-        InvalidValueError: It is no list of paths such as `params.token_kind`.
+        InvalidValueError: It is no list of paths such as `params.token_kind`, or no bool.
     """
-    if isinstance(paths, str) or not isinstance(paths, Collection):
+    if not isinstance(allow_secrets, bool):
+        raise InvalidValueError(
+            f"allow_secrets must be True or False, found {type(allow_secrets).__name__}"
+        )
+    if isinstance(not_secret, str) or not isinstance(not_secret, Collection):
         raise InvalidValueError(
             "not_secret must list paths such as ['params.token_kind'], found "
-            f"{type(paths).__name__}"
+            f"{type(not_secret).__name__}"
         )
-    for path in paths:
+    for path in not_secret:
         if not isinstance(path, str) or re.split(r"[.\[/]", path)[0] not in ROOTS:
             raise InvalidValueError(
                 "not_secret must list paths as version.redactions gives them, each beginning with "
                 f"{', '.join(ROOTS)}; found another {type(path).__name__}"
             )
-    return tuple(paths)
+    return Lifted(tuple(not_secret), allow_secrets)
 
 
 __all__ = [
     "NOTHING_KNOWN",
+    "NOTHING_LIFTED",
     "Known",
+    "Lifted",
     "Redaction",
     "Redactor",
     "Watch",
