@@ -7,10 +7,14 @@ from typing import Any
 
 import attrs
 
+from modelversion._json import decode
+from modelversion.differences import directions, metrics
 from modelversion.display import Block, Cell, Facts, Page, Picture, Section, Shown, Table
 from modelversion.display.plots import dots, parallel
 from modelversion.errors import InvalidInputError
-from modelversion.metrics import change, direction, is_number
+from modelversion.history import History
+from modelversion.metrics import change, direction, is_number, moved
+from modelversion.records import VersionRecord
 
 _DRAWN = 60
 
@@ -110,6 +114,20 @@ class Comparison(Shown):
         )
 
 
+def compared(history: History, number: int, record: VersionRecord) -> Compared:
+    """Give a version as one of those that are compared."""
+    withdrawn = ["withdrawn"] if number in history.decisions.withdrawn else []
+    seen = history.observed(number).items()
+    return Compared(
+        ref=history.line.ref(number),
+        marks=", ".join([*history.names(number), *withdrawn]),
+        metrics=metrics(record),
+        params=decode(record.params),
+        directions=directions(record),
+        observed={name: (decode(found.value), found.n) for name, found in seen},
+    )
+
+
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
     return one != other and all(a >= b for a, b in zip(one, other, strict=True))
 
@@ -175,10 +193,10 @@ def _differing(versions: Sequence[Compared]) -> list[str]:
 
 def _against(comparison: Comparison, first: Compared, version: Compared, metric: str) -> Any:
     value = version.metrics.get(metric)
-    moved = _moved(comparison, metric, first.metrics.get(metric), value)
-    if version is first or moved.value is None:
+    by = moved(first.metrics.get(metric), value, higher=comparison._higher(metric))
+    if version is first or by.value is None:
         return value
-    return Cell(value, f"{value:.6g} ({moved.text})", tone=moved.tone)
+    return Cell(value, f"{value:.6g} ({by.text})", tone=by.tone)
 
 
 def _moved(comparison: Comparison, metric: str, before: Any, after: Any) -> Cell:
@@ -193,8 +211,8 @@ def _observed(comparison: Comparison) -> Table:
     for version in comparison.versions:
         for name, (value, n) in version.observed.items():
             recorded = version.metrics.get(name)
-            moved = _moved(comparison, name, recorded, value)
-            rows.append((version.ref, name, recorded, value, moved, n))
+            by = moved(recorded, value, higher=comparison._higher(name))
+            rows.append((version.ref, name, recorded, value, by, n))
     columns = ("version", "metric", "recorded", "observed", "change", "n")
     return Table("observed", columns, rows=rows)
 

@@ -24,18 +24,21 @@ from modelversion.differences import (
     unknown_data,
 )
 from modelversion.display import Cell, Note, Page, Section, Shown, Table, Text, size
+from modelversion.history import History
 from modelversion.loading import recorded_source
-from modelversion.metrics import change, is_number
+from modelversion.metrics import moved
 from modelversion.records import VersionRecord
+from modelversion.versions import Opened
 
 
 @attrs.frozen
 class Side:
-    """One of the two versions: its reference, its record, and how its files are read."""
+    """One of the two versions: its record, how its files are read, and what was observed."""
 
     ref: str
     record: VersionRecord
     read: Callable[[str], bytes | bytearray]
+    observed: Mapping[str, tuple[Any, int | None]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +57,7 @@ class Diff(Shown):
         environment: Python and the platform where they differ.
         files: Files that differ, with their sizes in bytes.
         object: The object's type and serializer where they differ.
+        observed: What was measured last in production: reference, metric, recorded, observed, n.
         unknown: Data sets whose content cannot be compared, since one has no digest.
     """
 
@@ -69,6 +73,7 @@ class Diff(Shown):
     files: tuple[Changed, ...]
     object: tuple[Changed, ...]
     unknown: tuple[str, ...] = ()
+    observed: tuple[tuple[str, str, Any, Any, int | None], ...] = ()
     _directions: Mapping[str, bool | None] = attrs.field(factory=dict, repr=False)
 
     def __bool__(self) -> bool:
@@ -95,6 +100,7 @@ class Diff(Shown):
                 Note(said.removeprefix("; "), "quiet") if said else None,
                 _columns(self.data),
                 Section("Code", [Text("patch", self.code)], says=_lines_of(self.code)),
+                _observed_table(self),
                 _section("Packages", self.packages),
                 _section("Environment", self.environment),
                 _section("Steps", self.steps),
@@ -117,6 +123,13 @@ _PARTS = (
 )
 
 
+def side_of(history: History, number: int, opened: Opened) -> Side:
+    """Give a version as one of the two."""
+    seen = history.observed(number).items()
+    observed = {name: (decode(found.value), found.n) for name, found in seen}
+    return Side(history.line.ref(number), opened.record, opened.files.read, observed)
+
+
 def diff(before: Side, after: Side) -> Diff:
     """Compare the records of two versions; of their files only the source is read."""
     old, new = before.record, after.record
@@ -132,9 +145,17 @@ def diff(before: Side, after: Side) -> Diff:
         environment=changes(platform(old.environment), platform(new.environment)),
         files=tuple(file_changes(old, new)),
         object=changes(kept_as(old), kept_as(new)),
+        observed=tuple(_observed(before, after)),
         unknown=tuple(unknown_data(old.data, new.data)),
         directions=directions(old) | directions(new),
     )
+
+
+def _observed(*sides: Side) -> Iterator[tuple[str, str, Any, Any, int | None]]:
+    for side in sides:
+        recorded = metrics(side.record)
+        for name, (value, n) in side.observed.items():
+            yield side.ref, name, recorded.get(name), value, n
 
 
 def _source(side: Side) -> tuple[str, str]:
@@ -154,11 +175,17 @@ def _metric_table(diff: Diff) -> Table:
 
 
 def _moved(changed: Changed, higher: bool | None) -> Cell:
-    if not (is_number(changed.before) and is_number(changed.after)):
-        return Cell(None, changed.what)
-    by = changed.after - changed.before
-    said, tone = change(by, higher)
-    return Cell(by, said, tone=tone)
+    by = moved(changed.before, changed.after, higher=higher)
+    return Cell(None, changed.what) if by.value is None else by
+
+
+def _observed_table(diff: Diff) -> Table:
+    rows = [
+        (ref, name, before, value, moved(before, value, higher=diff._directions.get(name)), n)
+        for ref, name, before, value, n in diff.observed
+    ]
+    columns = ("version", "metric", "recorded", "observed", "change", "n")
+    return Table("observed in production", columns, rows=rows)
 
 
 def _shown(value: Any) -> Any:

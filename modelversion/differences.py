@@ -133,7 +133,7 @@ def _shapes(old: Sequence[int] | None, new: Sequence[int] | None) -> str:
 
 
 def _column_changes(old: DataRecord, new: DataRecord) -> Iterator[ColumnChange]:
-    digests, profiles = ([_of(d, name) for d in (old, new)] for name in ("digests", "profile"))
+    digests, profiles = (old.digests, new.digests), (old.profile, new.profile)
     for name in dict.fromkeys([*new.columns, *old.columns]):
         was, now = (columns.get(name) for columns in (old.columns, new.columns))
         moved = _drift(*(profile.get(name) for profile in profiles))
@@ -146,11 +146,6 @@ def _column_changes(old: DataRecord, new: DataRecord) -> Iterator[ColumnChange]:
             yield ColumnChange(name=name, what="retyped", detail=f"{was} → {now}")
         elif one and other and one != other:
             yield ColumnChange(name=name, what="changed", detail=moved)
-
-
-def _of(data: DataRecord, name: str) -> Mapping[str, Any]:
-    found = getattr(data, name, data.extra.get(name))
-    return found if isinstance(found, Mapping) else {}
 
 
 def _drift(old: Any, new: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from modelversion._json import decode, double, undouble
 from modelversion.journal import Head
 from modelversion.metrics import direction
+from modelversion.observed import Observed, Seen
 from modelversion.records import NoteAdded, TagsChanged, VersionCommitted
 from modelversion.schema import Json, to_json
 from modelversion.snapshot import PASSED
@@ -136,6 +137,10 @@ class History:
         digest: str | None = self._rows[number].get("object")
         return digest
 
+    def knows(self, number: int) -> bool:
+        """Tell whether a version was ever committed."""
+        return number in self._rows
+
     def summary(self, number: int) -> Json:
         """Give a row as the journal has it; what its summary had to leave out is not there."""
         return self._rows[number]
@@ -167,6 +172,16 @@ class History:
         """Tell the direction of a version's metric, None if neither save nor name say it."""
         explicit = self.full(number).get("directions", {}).get(metric)
         return direction(metric) if explicit is None else explicit
+
+    def direction(self, number: int, metric: str) -> bool | None:
+        """Tell the direction of a metric as far as the summary says it; no file is read."""
+        explicit: bool | None = self._rows[number].get("directions", {}).get(metric)
+        return direction(metric) if explicit is None else explicit
+
+    def observed(self, number: int) -> dict[str, Seen]:
+        """Give what was measured last of a version in production, by metric."""
+        state: Observed = self.line.observations.head().state
+        return state.of(number)
 
     def lookup(self, number: int) -> Callable[[tuple[str, ...]], Any]:
         """Give what `where` and `order_by` ask a row for."""

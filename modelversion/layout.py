@@ -32,7 +32,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def journal(model: str, name: str) -> str:
-    """Give the folder of a model's journal: `journal` (facts) or `decisions`."""
+    """Give the folder of a model's journal: `journal` (facts), `decisions`, `observations`."""
     return f"{MODELS}/{model}/{name}"
 
 

@@ -247,7 +247,7 @@ def _add_version(draft: _Draft, family: Family, key: Key) -> None:
     for name, text in family.data(key).items():
         draft.link(draft.add("data", name, key=text, detail=text), version)
     for name in family.names(key):
-        draft.link(version, draft.add("name", name, key=f"{key[0]} {name}"))
+        draft.link(version, draft.add("name", f"{ref.rpartition(':')[0]}@{name}"))
 
 
 def _add_steps(draft: _Draft, record: VersionRecord, ref: str) -> None:
@@ -265,6 +265,7 @@ def _add_steps(draft: _Draft, record: VersionRecord, ref: str) -> None:
     for edge in Steps(record.steps, record.data).edges:
         if edge.source in ids and edge.target in ids:
             draft.link(ids[edge.source], ids[edge.target])
+            draft.edges.pop((ids[edge.source], version), None)
             ends.discard(edge.source)
     for end in ends:
         draft.link(ids[end], version)

@@ -205,3 +205,11 @@ def change(by: float, higher: bool | None) -> tuple[str, Tone]:
         return f"{by:+.3g}", ""
     better = (by > 0) == higher
     return (f"{by:+.3g} better", "good") if better else (f"{by:+.3g} worse", "bad")
+
+
+def moved(before: Any, after: Any, *, higher: bool | None) -> Cell:
+    """Tell how a metric changed, in words; nothing where one of the two is no number."""
+    if not (is_number(before) and is_number(after)):
+        return Cell(None)
+    said, tone = change(after - before, higher)
+    return Cell(after - before, said, tone=tone)

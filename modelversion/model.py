@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modelversion.compare import Comparison, Evaluation
     from modelversion.follow import Live
     from modelversion.lineage import Lineage
+    from modelversion.observing import Observations
 
 
 class Model(Shown):
@@ -168,9 +169,24 @@ class Model(Shown):
         Raises:
             InvalidInputError: There are fewer than two, or no version has a metric.
         """
-        from modelversion.compare import compare
+        from modelversion.compare import compare, compared
 
-        return compare([v._compared() for v in map(self._chosen, versions)], metrics)
+        chosen = [self._chosen(version) for version in versions]
+        sides = [compared(v._history.refresh(), v.number, v._open().record) for v in chosen]
+        return compare(sides, metrics)
+
+    def observations(self, metric: str | None = None) -> Observations:
+        """Give what was measured of its versions in production, oldest first.
+
+        Args:
+            metric: Only this one.
+
+        Raises:
+            MetricNotFoundError: The metric was never observed.
+        """
+        from modelversion.observing import observations
+
+        return observations(self._history, metric)
 
     def lineage(self) -> Lineage:
         """Give what all its versions were made from, and what was made from them, in any model."""

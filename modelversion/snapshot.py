@@ -103,6 +103,7 @@ class Snapshot:
             "passed": passed(notes.data, notes.steps),
             "tags": notes.tags,
             "parents": list(notes.parents),
+            "failed": True if notes.failed else None,
             "description": notes.description,
             "type": None if self.object is None else self.object.type,
             "bytes": sum(blob.size for blob in self.blobs),

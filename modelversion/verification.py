@@ -144,6 +144,7 @@ def verify_line(line: Line) -> VerifyReport:
     """Check a model's journals, and every number that was ever taken."""
     problems = [Problem(*found) for found in problems_of(line.facts)]
     problems += [Problem(*found) for found in problems_of(line.decisions)]
+    problems += [Problem(*found) for found in problems_of(line.observations)]
     pending: list[Problem] = []
     versions = 0
     if not problems:
@@ -268,8 +269,8 @@ def pin(home: Home, lines: Iterable[Line]) -> Checkpoint:
         raise NotARegistryError(f"{home.store.url} is empty: there is no journal to pin yet")
     journals = [policies]
     for line in lines:
-        # Decisions first: what they name was committed before.
-        journals += [line.decisions, line.facts]
+        # Facts last: what the others name was committed before.
+        journals += [line.observations, line.decisions, line.facts]
     heads = {journal.folder: journal.head() for journal in journals}
     return Checkpoint(
         registry=home.require_id(),

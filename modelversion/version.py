@@ -57,8 +57,7 @@ from modelversion.versions import (
 )
 
 if TYPE_CHECKING:
-    from modelversion.compare import Compared
-    from modelversion.diff import Diff, Side
+    from modelversion.diff import Diff
     from modelversion.graph import Steps
     from modelversion.lineage import Lineage
 
@@ -280,6 +279,32 @@ class Version(Shown):
         """Add a remark of at most 10,000 characters; it stays for good."""
         self._remark(NoteAdded(number=self.number, text=check_text(text, "note")))
 
+    def observe(
+        self,
+        metrics: Mapping[str, Any],
+        *,
+        n: int | None = None,
+        window: tuple[Any, Any] | None = None,
+        slice: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Note what was measured of it where it serves, beside what was recorded of it.
+
+        Args:
+            metrics: Names with numbers, under the names that the version's own metrics have.
+            n: The number of samples.
+            window: Begin and end of what was looked at: days or times; a day is its beginning,
+                in UTC where no zone is said.
+            slice: The part of the traffic, such as `EU`; None is all of it.
+            source: Who or what measured.
+
+        Raises:
+            InvalidInputError: One of these is not what it says; nothing was written.
+        """
+        from modelversion.observing import observe
+
+        observe(self._line, self.number, metrics, n=n, window=window, part=slice, source=source)
+
     def _remark(self, event: TagsChanged | NoteAdded) -> None:
         refuse_deleted(self._line, self.number)
         self._line.facts.append(lambda _: event, actor=self._line.home.actor)
@@ -381,9 +406,9 @@ class Version(Shown):
         Args:
             other: The version to compare with, the earlier one as a rule.
         """
-        from modelversion.diff import diff
+        from modelversion.diff import diff, side_of
 
-        return diff(other._side(), self._side())
+        return diff(*(side_of(v._history, v.number, v._open()) for v in (other, self)))
 
     def lineage(self) -> Lineage:
         """Give what it was made from, data over steps, and what was made from it, in any model."""
@@ -392,25 +417,6 @@ class Version(Shown):
         family = Family(upkeep.whole_registry(self._history))
         key = (self._line.name, self.number)
         return lineage(family, [key], of=self.ref, record=self._record)
-
-    def _compared(self) -> Compared:
-        from modelversion.compare import Compared
-        from modelversion.views.model import Standing
-
-        record = self._record
-        return Compared(
-            ref=self.ref,
-            marks=Standing(self._history.refresh()).marks(self.number).value,
-            metrics=self.metrics,
-            params=self.params,
-            directions={name: self.higher_is_better(name) for name in record.metrics},
-        )
-
-    def _side(self) -> Side:
-        from modelversion.diff import Side
-
-        opened = self._open()
-        return Side(self.ref, opened.record, opened.files.read)
 
     def verify(self) -> VerifyReport:
         """Read and hash every file; the report is falsy and names each that is broken."""

@@ -25,6 +25,7 @@ from modelversion.errors import (
 from modelversion.files import VersionFiles
 from modelversion.home import Home
 from modelversion.journal import Head, Journal, Known, first_keys, read_heads
+from modelversion.observed import OBSERVATIONS
 from modelversion.records import (
     Claim,
     CopiedFrom,
@@ -47,7 +48,7 @@ _TAIL = layout.MERGE // 2 + 1
 
 
 class Line:
-    """One model's line of versions: its place, its two journals, and numbers seen taken."""
+    """One model's line of versions: its place, its three journals, and numbers seen taken."""
 
     def __init__(self, home: Home, name: str, registry_id: str) -> None:
         self.home = home
@@ -58,6 +59,9 @@ class Line:
         )
         self.decisions: Journal = home.journal(
             layout.journal(name, "decisions"), DECISIONS, registry_id
+        )
+        self.observations: Journal = home.journal(
+            layout.journal(name, "observations"), OBSERVATIONS, registry_id
         )
         self.taken = 0
         # What a pointer names does not change: its digest is that of the record's bytes.

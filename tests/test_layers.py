@@ -74,6 +74,8 @@ RANKS = {
     "compare": 9,
     "diff": 9,
     "lineage": 9,
+    "observed": 5,
+    "observing": 9,
     "differences": 5,
     "views": 9,
     "table": 11,

@@ -39,7 +39,7 @@ def test_a_version_tells_what_it_was_made_from_and_what_became_of_it(family):
     assert ("version churn:1", "version churn:2") in found.edges
     assert ("version churn:2", "version Fraud:1") in found.edges
     kinds = {(node.kind, node.name) for node in found.nodes}
-    assert {("data", "df"), ("step", "features"), ("name", "champion")} <= kinds
+    assert {("data", "df"), ("step", "features"), ("name", "Fraud@champion")} <= kinds
     assert any(one.startswith("step ") and two == "version churn:1" for one, two in found.edges)
     assert repr(found) == "<Lineage of churn:1: 0 before, 2 after>"
 

@@ -17,10 +17,10 @@ from modelversion.display._page import (
     Table,
     Text,
     Tone,
+    are_numbers,
     blocks_shown,
     columns_left_out,
     facts_shown,
-    is_number,
     line,
     lines,
     rows_shown,
@@ -131,7 +131,7 @@ def _table(table: Table, limits: Limits) -> Iterator[Html]:
     if not rows:
         yield tag("p", toned(line(table.empty or f"{more} rows", limits.chars * 2), "quiet"))
         return
-    numeric = [all(is_number(v) or v is None for v in column) for column in zip(*rows, strict=True)]
+    numeric = [are_numbers(column) for column in zip(*rows, strict=True)]
     names = zip(table.columns, numeric, strict=False)
     head = _row(
         *(tag("th", line(n, limits.chars), scope="col", class_=_right(r)) for n, r in names)

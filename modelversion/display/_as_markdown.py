@@ -18,10 +18,10 @@ from modelversion.display._page import (
     Section,
     Table,
     Text,
+    are_numbers,
     blocks_shown,
     columns_left_out,
     facts_shown,
-    is_number,
     line,
     lines,
     rows_shown,
@@ -104,7 +104,7 @@ def _table(table: Table, limits: Limits) -> Iterator[str]:
         yield escaped(table.empty or f"{table.name}: {more} rows", limits.chars * 2)
         return
     yield from (f"**{escaped(table.name, limits.chars)}**", "")
-    numeric = [all(is_number(v) or v is None for v in column) for column in zip(*rows, strict=True)]
+    numeric = [are_numbers(column) for column in zip(*rows, strict=True)]
     yield _row(escaped(name, limits.chars) for name in table.columns[: limits.columns])
     yield _row("---:" if right else "---" for right in numeric)
     yield from (_row(_cell(value, limits) for value in row) for row in rows)

@@ -15,10 +15,10 @@ from modelversion.display._page import (
     Section,
     Table,
     Text,
+    are_numbers,
     blocks_shown,
     columns_left_out,
     facts_shown,
-    is_number,
     line,
     lines,
     rows_shown,
@@ -101,7 +101,7 @@ def _column(name: str, values: Sequence[Any], limits: Limits) -> list[str]:
     """Give a column's cells below its name, all of one width."""
     cells = [name, *(_cell(value, limits) for value in values)]
     width = max(map(len, cells))
-    numeric = all(is_number(value) or value is None for value in values)
+    numeric = are_numbers(values)
     return [cell.rjust(width) if numeric else cell.ljust(width) for cell in cells]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal, NamedTuple
 
@@ -180,8 +180,14 @@ def share_of(value: Any) -> float | None:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value stands to the right of its column."""
+    """Tell whether a value is a number."""
     return isinstance(plain(value), (int, float)) and not isinstance(plain(value), bool)
+
+
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Tell whether a column stands to the right: numbers, and cells without anything."""
+    kept = [value for value in values if plain(value) is not None]
+    return bool(kept) and all(map(is_number, kept))
 
 
 def shown(value: Any, chars: int) -> str:

@@ -69,10 +69,10 @@ def _frame(points: Sequence[tuple[float, float]]) -> str:
         [
             _line((46, 150), (_WIDTH - 120, 150), _GREY),
             _line((46, 14), (46, 150), _GREY),
-            _label(shown(max(ys), 8), 42, 18, anchor="end"),
-            _label(shown(min(ys), 8), 42, 152, anchor="end"),
-            _label(shown(min(xs), 8), 46, 168),
-            _label(shown(max(xs), 8), _WIDTH - 120, 168, anchor="end"),
+            _label(f"{max(ys):.3g}", 42, 18, anchor="end"),
+            _label(f"{min(ys):.3g}", 42, 152, anchor="end"),
+            _label(f"{min(xs):.3g}", 46, 168),
+            _label(f"{max(xs):.3g}", _WIDTH - 120, 168, anchor="end"),
         ]
     )
 
@@ -96,7 +96,7 @@ def parallel(rows: Sequence[Sequence[Any]], *, axes: Sequence[str]) -> str:
     """Draw a line for each row through an axis for each value; what is no number is a category."""
     if not rows or not axes:
         return _svg([], 20)
-    gap = (_WIDTH - 90) / max(len(axes) - 1, 1)
+    gap = (_WIDTH - 130) / max(len(axes) - 1, 1)
     at = [40 + gap * i for i in range(len(axes))]
     heights = [_heights([row[i] for row in rows]) for i in range(len(axes))]
     parts = []
@@ -105,13 +105,17 @@ def parallel(rows: Sequence[Sequence[Any]], *, axes: Sequence[str]) -> str:
         parts.append(_label(name, x, 14, anchor="middle", chars=max(int(gap / 7), 4)))
         column = [row[i] for row in rows if row[i] is not None]
         for value, y in _ends(column, heights[i]):
-            parts.append(_label(shown(value, 9), x + 4, y))
+            parts.append(_label(_short(value), x + 4, y))
     for r in range(len(rows)):
         line_at = " ".join(f"{x:.4g},{heights[i][r]:.4g}" for i, x in enumerate(at))
         parts.append(
             f'<polyline points="{line_at}" fill="none" stroke="{INK}" stroke-opacity=".7"/>'
         )
     return _svg(parts, 160)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else shown(value, 9)
 
 
 def _heights(values: Sequence[Any]) -> list[float]:

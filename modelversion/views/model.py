@@ -47,11 +47,6 @@ class Standing:
                         best[name] = (number, value)
         return best
 
-    def direction(self, number: int, name: str) -> bool | None:
-        """Tell which way a metric of a version is better; no file is read for it."""
-        explicit: bool | None = self.history.summary(number).get("directions", {}).get(name)
-        return direction(name) if explicit is None else explicit
-
     @property
     def live(self) -> int | None:
         """The version that others are measured against: the one in the last stage that has one."""
@@ -63,10 +58,10 @@ class Standing:
         decided = self.history.decisions
         names = self.history.names(number)
         names += [f"best {name}" for name, (best, _) in self.best.items() if best == number][:3]
-        withdrawn = number in decided.withdrawn
-        tone: Tone = "bad" if withdrawn else ""
-        text = ", ".join([*names, *(["withdrawn"] if withdrawn else [])])
-        return Cell(text, tone=tone)
+        bad = ["withdrawn"] if number in decided.withdrawn else []
+        bad += ["failed"] if self.history.summary(number).get("failed") else []
+        tone: Tone = "bad" if bad else ""
+        return Cell(", ".join([*names, *bad]), tone=tone)
 
 
 def _beats(value: float, other: float, higher: bool) -> bool:
@@ -154,11 +149,24 @@ def _model_facts(standing: Standing, changes: Sequence[Change]) -> dict[str, Any
         spark = _across(standing, name)
         text = f"{ref(number)} with {value:.6g}"
         facts[f"best {name}"] = Cell(ref(number), text, spark=spark if len(spark) > 1 else ())
+    if standing.live is not None:
+        facts.update(_observed(standing, standing.live))
     if changes:
         last = changes[0]
         why = f": {last.why}" if last.why else ""
         text = f"{last.actor} {last.what}{why}, {when(last.time).text}"
         facts["last change"] = Cell(last.time, text)
+    return facts
+
+
+def _observed(standing: Standing, number: int) -> dict[str, Any]:
+    """Give what was measured last of a version where it serves."""
+    line = standing.history.line
+    facts: dict[str, Any] = {}
+    for name, seen in list(standing.history.observed(number).items())[:_METRICS]:
+        value, count = decode(seen.value), "" if seen.n is None else f" on {seen.n:,}"
+        text = f"{shown(value, 12)}{count} of {line.ref(number)}, until {seen.until[:10]}"
+        facts[f"observed {name}"] = Cell(value, text)
     return facts
 
 
@@ -274,4 +282,4 @@ def against_live(standing: Standing, number: int, name: str) -> tuple[str, Tone]
     here, there = (history.summary(n).get("metrics", {}).get(name) for n in (number, live))
     if not (is_number(here) and is_number(there)):
         return "", ""
-    return change(here - there, standing.direction(number, name))
+    return change(here - there, history.direction(number, name))

@@ -25,7 +25,7 @@ from modelversion.display import digest as short
 from modelversion.display.plots import lines
 from modelversion.history import History
 from modelversion.loading import Read, recorded_source
-from modelversion.metrics import direction, is_number, series_of
+from modelversion.metrics import direction, is_number, moved, series_of
 from modelversion.records import CodeRecord, DataRecord, EnvironmentRecord, VersionRecord
 from modelversion.views.changes import last_changes
 from modelversion.views.model import Standing, against_live
@@ -52,6 +52,7 @@ def version_page(
             _facts(history, number, record),
             _metrics(standing, number, record, series),
             _curves(series),
+            _observed(history, number),
             _params(record),
             *data_blocks(record.data),
             _steps(record.steps),
@@ -135,6 +136,18 @@ def small_series(record: VersionRecord, read: Read) -> Series:
         name: [(step, value) for step, value in points if is_number(step) and is_number(value)]
         for name, points in found.items()
     }
+
+
+def _observed(history: History, number: int) -> Table:
+    """Compare what was measured last in production with what was recorded."""
+    recorded = decode(history.summary(number).get("metrics", {}))
+    rows = []
+    for name, seen in history.observed(number).items():
+        value, before = decode(seen.value), recorded.get(name)
+        against = moved(before, value, higher=history.direction(number, name))
+        rows.append((name, value, before, against, seen.n, when(seen.until)))
+    columns = ("metric", "observed", "recorded", "change", "n", "until")
+    return without_empty(Table("observed in production", columns, rows=rows))
 
 
 def _curves(series: Series) -> Section | None:

@@ -9,6 +9,7 @@ import modelversion as mv
 from modelversion.compare import Comparison, Evaluation
 from modelversion.diff import Diff
 from modelversion.lineage import Lineage
+from modelversion.observing import Observation, Observations
 
 registry = mv.Registry("somewhere", actor="ana@team", allow_pickle=True)
 model = registry["churn"]
@@ -29,6 +30,9 @@ assert_type(version.diff(model[1]), Diff)
 assert_type(model.compare(1, "champion", version, metrics=["auc"]), Comparison)
 assert_type(model.evaluate(1, version, X=[], y=[], scorer="accuracy"), Evaluation)
 assert_type(version.lineage(), Lineage)
+assert_type(model.observations("auc"), Observations)
+assert_type(model.observations()[0], Observation)
+version.observe({"auc": 0.87}, n=1200, window=("2026-11-01", "2026-11-08"), slice="EU")
 assert_type(model.lineage(), Lineage)
 assert_type(registry.search().lineage(), Lineage)
 assert_type(registry.usage().to_html("usage.html"), Path)
