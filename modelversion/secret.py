@@ -8,7 +8,7 @@ from typing import Any
 from modelversion.errors import InvalidValueError, SecretError
 
 REDACTED = "(redacted)"
-_REMEMBERED = 4096
+_REMEMBERED = 256
 # What was wrapped once is secret for the life of the process: it may have been copied into a URL
 # or a message before the wrapper was gone. The order is that of wrapping.
 _REVEALABLE: dict[str, None] = {}

@@ -8,6 +8,7 @@ import os
 import pickle
 import pickletools
 import threading
+from collections import OrderedDict
 from pathlib import Path
 
 import fresh
@@ -729,3 +730,33 @@ def test_any_bytes_are_read_or_refused(data):
     """Bytes that are no pickle give one typed error, never another."""
     with contextlib.suppress(RecordError):
         pickle_globals(data)
+
+
+# ---- long texts are gone past when globals are listed
+
+
+@pytest.mark.parametrize("length", [4000, 4096, 4097, 300_000])
+@pytest.mark.parametrize("make", [lambda n: "x" * n, lambda n: b"x" * n, bytearray])
+def test_long_texts_hide_no_global(length, make):
+    """Whatever stands between them, every global is listed."""
+    stream = pickle.dumps([make(length), OrderedDict, make(length), [OrderedDict()]], protocol=5)
+
+    assert pickle_globals(stream) == ("collections:OrderedDict",)
+
+
+def test_a_global_named_by_a_long_text_is_refused():
+    """No name is that long; what is not read cannot be allowed."""
+    name = b"a" * 5000
+    stream = b"\x80\x05X" + len(name).to_bytes(4, "little") + name + b"\x8c\x01b\x93."
+
+    with pytest.raises(RecordError, match="something that is not text"):
+        pickle_globals(stream)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 5001])
+def test_a_long_text_that_is_cut_is_no_pickle(missing):
+    """A size that goes beyond the end is not believed."""
+    stream = pickle.dumps("a" * 5000, protocol=5)[:-missing]
+
+    with pytest.raises(RecordError, match="no pickle"):
+        pickle_globals(stream)

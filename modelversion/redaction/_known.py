@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,20 +21,26 @@ _DIRECTORIES = frozenset(["PWD", "OLDPWD"])
 
 @attrs.frozen
 class Known:
-    """Texts that are secret in this process, longest first, each with the name of its rule."""
+    """Texts that are secret in this process, longest first, each with the name of its rule.
+
+    `values` has them in every form in which a text may hold them, `plain` as they are.
+    """
 
     values: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    plain: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
 
     def rules_in(self, data: bytes) -> Iterator[str]:
         """Give the rules of the values that stand in some bytes as they are."""
-        for value, rule in self.values:
-            if value.encode("utf-8", "surrogatepass") in data:
+        for value, rule in self.plain:
+            rare, whole = _needle(value)
+            # One byte is found twenty times as fast as several.
+            if rare in data and whole in data:
                 yield rule
 
     def learn(self, texts: Iterable[str], rule: str) -> Known:
         """Give what is known with more texts, of those that are special enough."""
         more = {form: rule for text in texts if is_telling(text) for form in _forms(text)}
-        return _sorted({**more, **dict(self.values)}) if more else self
+        return _sorted({**more, **dict(self.values)}, self.plain) if more else self
 
 
 NOTHING_KNOWN = Known()
@@ -50,11 +57,24 @@ def known_values(environ: Mapping[str, str], wrapped: Iterable[str] = ()) -> Kno
         if is_secret_name(name) and name not in _DIRECTORIES and is_telling(environ[name]):
             named.append((environ[name], f"environment:{name}"))
     found = {form: rule for text, rule in reversed(named) for form in _forms(text)}
-    return _sorted(found)
+    return _sorted(found, named)
 
 
-def _sorted(found: Mapping[str, str]) -> Known:
-    return Known(tuple(sorted(found.items(), key=lambda item: (-len(item[0]), item))))
+def _sorted(found: Mapping[str, str], plain: Iterable[tuple[str, str]]) -> Known:
+    longest_first = sorted(found.items(), key=lambda item: (-len(item[0]), item))
+    return Known(tuple(longest_first), tuple(plain))
+
+
+# From the characters that are rare in text to those that are not.
+_RARE_FIRST = b"~^|{}@#$%&*!?QZXJKVYUGWBFHMCLNRDEPOISTA=+;:/_9876543210-zqxjkvbygwfpumcdlhrnsioate"
+
+
+@functools.lru_cache(maxsize=1024)
+def _needle(value: str) -> tuple[bytes, bytes]:
+    """Give the rarest byte of a value, and all of it."""
+    whole = value.encode("utf-8", "surrogatepass")
+    rare = min(range(len(whole)), key=lambda i: _RARE_FIRST.find(whole[i : i + 1]))
+    return whole[rare : rare + 1], whole
 
 
 _PLAIN = re.compile(
@@ -69,9 +89,10 @@ def is_telling(value: str) -> bool:
     return len(value) >= _MIN_LETTERS or not value.isalpha()
 
 
-def _forms(text: str) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def _forms(text: str) -> frozenset[str]:
     """Give a text as it is, as URLs hold it, as JSON and `repr` escape it, and in base64."""
     escaped = json.dumps(text)[1:-1]
     forms = {text, quote(text, safe=""), quote(text), escaped, repr(text)[1:-1]}
     forms.add(base64.b64encode(text.encode("utf-8", "surrogatepass")).decode())
-    return {form for form in forms if len(form) >= MIN_LENGTH}
+    return frozenset(form for form in forms if len(form) >= MIN_LENGTH)

@@ -16,6 +16,10 @@ from modelversion.errors import RecordError
 _TEXT = frozenset(["SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"])
 _GET = frozenset(["BINGET", "LONG_BINGET", "GET"])
 _PUT = frozenset(["BINPUT", "LONG_BINPUT", "PUT"])
+# Opcodes with a size of so many bytes before their text or bytes.
+_SIZED = {"BINUNICODE": 4, "BINUNICODE8": 8, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
+_LONGEST_NAME = 4096
+_LONG: Any = type("Long", (), {})()
 _REFUSED = frozenset(["EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"])
 
 
@@ -37,7 +41,7 @@ def pickle_globals(stream: bytes | bytearray) -> tuple[str, ...]:
         name, read = row
         if name == "STOP":
             break
-        scan.step(name, _argument(read, file))
+        scan.step(name, _argument(name, read, file))
     if file.read(1):
         raise RecordError("the object's stream has bytes behind its end; it was replaced")
     return tuple(sorted(scan.globals))
@@ -53,13 +57,28 @@ def _opcodes() -> dict[bytes, tuple[str, Any]]:
     }
 
 
-def _argument(read: Any, file: io.BytesIO) -> Any:
+def _argument(name: str, read: Any, file: io.BytesIO) -> Any:
     if read is None:
         return None
     try:
-        return read(file)
+        return _skipped(name, file) or read(file)
     except (ValueError, UnicodeDecodeError) as e:
         raise RecordError(f"the object's stream is no pickle: {e}") from e
+
+
+def _skipped(name: str, file: io.BytesIO) -> Any:
+    """Go past a long text or bytes without reading it: no name is that long."""
+    width = _SIZED.get(name)
+    if width is None:
+        return None
+    start = file.tell()
+    size = int.from_bytes(file.read(width), "little")
+    end = file.tell() + size
+    if size <= _LONGEST_NAME or end > len(file.getbuffer()):
+        file.seek(start)
+        return None
+    file.seek(end)
+    return _LONG
 
 
 class _Scan:
@@ -71,7 +90,7 @@ class _Scan:
 
     def step(self, name: str, argument: Any) -> None:
         if name in _TEXT:
-            self._recent.append(argument)
+            self._recent.append(None if argument is _LONG else argument)
         elif name == "MEMOIZE" or name in _PUT:
             # The unpickler counts what it keeps, not what was put: a slot may be put twice.
             slot = len(self._memo) if name == "MEMOIZE" else int(argument)
