@@ -413,6 +413,16 @@ def test_keys_and_bytes_are_looked_through():
     assert len(redact({token: 1, TOKENS["github-token"][1]: 2}, "params")[0]) == 2
 
 
+def test_bytes_under_a_secret_name_are_redacted():
+    """They are as secret as a text; lifted they stay; what is no base64 holds nothing."""
+    given = {"password": {"$bytes": "aHVudGVyMg=="}, "odd": {"$bytes": "abc"}}
+
+    found, _ = redact(given, "params")
+    assert found == {"password": GONE, "odd": {"$bytes": "abc"}}
+    assert redact(given, "params", lifted=["params"]) == (given, ())
+    assert redact({"token": 1}, "params", lifted=["params"]) == ({"token": 1}, ())
+
+
 def test_a_lifted_path_stays_with_all_below_it():
     """What the user says is no secret is none, but for what `mv.Secret` wrapped."""
     token = TOKENS["npm-token"][0]

@@ -1,6 +1,7 @@
 """Secrets planted in every place there is: none is found in any byte that is stored or printed."""
 
 import copy
+import hashlib
 import io
 import pickle
 import warnings
@@ -435,6 +436,22 @@ def test_a_file_with_a_secret_is_left_out_of_a_run(registry, tmp_path):
     assert Redaction("artifacts/files/bad.txt", "github-token") in run.version.redactions
 
 
+def test_a_worker_leaves_a_file_with_a_secret_out(registry):
+    """It is told so, and the version of the run lists it."""
+    with registry.run("churn") as run:
+        handle = run.handle()
+        with pytest.warns(mv.errors.SecretWarning, match=r"artifacts/bad.txt was left out"):
+            handle.log_artifact("bad.txt", TOKEN)
+        handle.log_artifact("good.txt", "good")
+        handle.log_params(api_key="x1")
+
+    assert [f.path for f in run.version.files] == ["artifacts/good.txt"]
+    assert run.version.redactions == (
+        Redaction("artifacts/bad.txt", "github-token"),
+        Redaction("params.api_key", "name"),
+    )
+
+
 def test_a_secret_is_compared_copied_and_lost_by_pickling():
     """A pickle holds a placeholder that refuses to reveal; copies in the process are the same."""
     key = mv.Secret("open sesame 1")
@@ -483,6 +500,45 @@ def test_the_length_of_a_text_in_a_pickle_hides_no_token(registry, length):
     token = "ghp_" + "a1B2" * 9
     with pytest.raises(mv.errors.SecretError):
         registry.save("churn", [token.ljust(length)])
+
+
+def test_a_step_loses_its_secrets(registry):
+    """Its params and its source; path and digest of the source are those of what is stored."""
+
+    @mv.step
+    def features(x, *, api_key="sesame-12345"):
+        if x is None:
+            raise ValueError(api_key)
+        return x * 2
+
+    with registry.run("churn") as run:
+        features(np.arange(3.0))
+        with pytest.raises(ValueError, match="sesame"):
+            features(None)
+        run.log_metrics(auc=0.9)
+
+    version = run.version
+    done = next(step for step in version.steps if step.failed is None)
+    source = version.open(done.code.path).read()
+    assert {step.params["api_key"] for step in version.steps} == {GONE}
+    assert hashlib.sha256(source).hexdigest() == done.code.sha256
+    assert b"sesame" not in stored(registry)
+    assert {r.rule for r in version.redactions} == {"name"}
+    assert registry.verify().ok
+
+
+def test_source_is_lifted_by_its_path(registry):
+    """Who says that a literal in the code is no secret keeps it there."""
+
+    @registry.track("churn", not_secret=["source", "params"])
+    def train(password="no-secret-1"):
+        return [1]
+
+    train()
+
+    version = mv.last_version()
+    assert version.redactions == () and version.params == {"password": "no-secret-1"}
+    assert b"no-secret-1" in version.open("source/entry.py").read()
 
 
 # ---- mutants: without a guard the secret is there ------------------------------------------------
