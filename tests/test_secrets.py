@@ -7,6 +7,7 @@ import pickle
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from planted import leaks, plant, run, secrets, used
 from tokens import TOKENS
