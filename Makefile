@@ -2,19 +2,25 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS_VENV ?= .venv-peers
+OLDEST_VENV ?= .venv-oldest
+OLDEST := numpy==1.26.* pandas==2.2.0 polars==1.0.0 pyarrow==15.0.0 scipy==1.12.*
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n logical
 SERVERS_ARGS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-servers engines reliability reliability-short lint types docs schemas bench bench-peers clean
+.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short lint types docs schemas bench bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 quickstart: $(VENV)/.installed-sklearn,pandas  ## train, version, pick, load and predict on real data
 	$(BIN)/python docs/examples/quickstart.py
+
+hash-probe: $(VENV)/.installed-test $(OLDEST_VENV)/.installed-oldest  ## the data hash, with the newest and the oldest libraries
+	PYTHONHASHSEED=0 $(BIN)/python tests/hash_probe.py
+	PYTHONHASHSEED=1 $(OLDEST_VENV)/bin/python tests/hash_probe.py --without torch datasets
 
 test: $(VENV)/.installed-test  ## the whole test suite, with coverage
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term
@@ -66,6 +72,11 @@ $(PEERS_VENV)/.installed-%: pyproject.toml | $(PEERS_VENV)/bin/python
 	$(PEERS_VENV)/bin/python $(PIP_INSTALL) -e '.[$*]'
 	@touch $@
 
-$(VENV)/bin/python $(PEERS_VENV)/bin/python:
+# The oldest releases that the extras allow; they have wheels for Python 3.11 and 3.12.
+$(OLDEST_VENV)/.installed-oldest: pyproject.toml Makefile | $(OLDEST_VENV)/bin/python
+	$(OLDEST_VENV)/bin/python $(PIP_INSTALL) -e . $(foreach release,$(OLDEST),'$(release)')
+	@touch $@
+
+$(VENV)/bin/python $(PEERS_VENV)/bin/python $(OLDEST_VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(patsubst %/bin/python,%,$@)

@@ -20,6 +20,12 @@ _FAMILIES = {
     "_arrow": "pyarrow",
     "_polars": "polars",
     "_numpy": "numpy",
+    "_torch": "torch",
+    "_sparse": "scipy.sparse",
+    "_datasets": "datasets",
+    "_dask": "dask",
+    "_spark": "pyspark",
+    "_ray": "ray",
     "_containers": "builtins",
 }
 _PACKAGE = __name__.rpartition(".")[0]

@@ -37,8 +37,9 @@ _PARTS = {"ns": 1_000, "ps": 1_000_000, "fs": 10**9, "as": 10**12}
 
 
 def accepts(value: Any) -> bool:
-    """Tell whether it is a numpy array or a numpy scalar."""
-    return isinstance(value, (np.ndarray, np.generic))
+    """Tell whether it is a numpy array, or a numpy scalar that is no Python number or text."""
+    plain = (float, complex, str, bytes)
+    return isinstance(value, (np.ndarray, np.generic)) and not isinstance(value, plain)
 
 
 def fingerprint(value: Any) -> Fingerprint:
@@ -46,7 +47,7 @@ def fingerprint(value: Any) -> Fingerprint:
     array = np.asanyarray(value)
     mask = np.ma.getmaskarray(array).reshape(-1) if isinstance(array, np.ma.MaskedArray) else None
     data = np.asarray(array)
-    column = hash_columns([source(_flat(data), mask)])[0]
+    column = hash_columns([source(flat(data), mask)])[0]
     return array_print(type_name(value), data.shape, column)
 
 
@@ -57,8 +58,28 @@ def array_print(name: str, shape: Sequence[int], column: Column) -> Fingerprint:
     return fingerprint_of("array", name, digest, shape=sizes, columns={"": column})
 
 
-def _flat(data: Any) -> Any:
-    return data.reshape(-1) if data.ndim != 1 else data
+def flat(data: Any) -> Any:
+    """Give the values in C order; what lies in another order is copied a step at a time."""
+    if data.ndim == 1:
+        return data
+    return data.reshape(-1) if data.flags.c_contiguous else _Flat(data)
+
+
+class _Flat:
+    """An array of several dimensions that is sliced as if it had one."""
+
+    def __init__(self, data: Any) -> None:
+        self._flat, self.dtype, self.nbytes = data.flat, data.dtype, data.nbytes
+        self.flags, self.ndim, self.size = data.flags, data.ndim, data.size
+
+    def __len__(self) -> int:
+        return int(self.size)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self._flat[rows]
+
+    def astype(self, dtype: Any) -> Any:
+        return self._flat[:].astype(dtype)
 
 
 def source(values: Any, missing: Any = None, kind: Type | None = None) -> Source:
@@ -110,8 +131,8 @@ def _long_type(dtype: Any) -> Type:
 def _field(values: Any) -> tuple[Any, int]:
     """Give a field's column, and how many of its values make one row."""
     width = int(np.prod(values.shape[1:]))
-    flat = _flat(values)
-    return (ObjectSource(flat, cells=True) if flat.dtype.kind == "O" else source(flat)), width
+    inner = flat(values)
+    return (ObjectSource(inner, cells=True) if inner.dtype.kind == "O" else source(inner)), width
 
 
 class NumpySource:

@@ -1,0 +1,248 @@
+"""The data hash: the probe table in two processes, properties, and what each guard is for."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hash_probe
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import modelversion as mv
+from modelversion.fingerprints import (
+    _arrow,
+    _containers,
+    _core,
+    _families,
+    _files,
+    _numpy,
+    _objects,
+    _tables,
+    _texts,
+)
+
+PROBE = Path(hash_probe.__file__)
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_the_probe_table_holds_in_every_process(seed):
+    """Over 100 groups have the digests that are on file, whatever the seed of hashes."""
+    done = subprocess.run(
+        [sys.executable, str(PROBE)],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    cases, groups = (int(word) for word in done.stdout.split() if word.isdigit())
+    assert cases >= 400 and groups >= 160
+
+
+def test_the_vectors_are_those_of_the_table():
+    """No vector is left over from a group that is gone."""
+    named = {f"{part.__name__}: {group}" for part in hash_probe.PARTS for group, _ in part()}
+
+    assert set(hash_probe.recorded()) == named
+    assert len(set(hash_probe.recorded().values())) == len(named)
+
+
+# ---- properties
+
+
+TEXTS = st.none() | st.text(max_size=3)
+VALUES = {
+    "int64": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    "uint8": (pa.uint8(), st.integers(0, 255)),
+    "float64": (pa.float64(), st.floats()),
+    "float32": (pa.float32(), st.floats(width=32)),
+    "bool": (pa.bool_(), st.booleans()),
+    "string": (pa.string(), st.text(max_size=5)),
+    "binary": (pa.large_binary(), st.binary(max_size=5)),
+    "datetime": (pa.timestamp("us"), st.integers(-(2**55), 2**55)),
+    "date": (pa.date32(), st.integers(-(10**5), 10**6)),
+    "lists": (pa.list_(pa.int64()), st.lists(st.none() | st.integers(0, 9), max_size=3)),
+    "strings in lists": (pa.list_(pa.string()), st.lists(TEXTS, max_size=3)),
+    "structs": (
+        pa.struct([("a", pa.int64()), ("b", pa.string())]),
+        st.fixed_dictionaries({"a": st.none() | st.integers(0, 9), "b": TEXTS}),
+    ),
+    "categories": (pa.dictionary(pa.int32(), pa.string()), st.sampled_from("abc")),
+}  # fmt: skip
+
+
+@st.composite
+def columns(draw):
+    """A column with nulls, as one array."""
+    kind, values = VALUES[draw(st.sampled_from(sorted(VALUES)))]
+    rows = draw(st.lists(st.none() | values, max_size=20))
+    return pa.array(rows, type=kind)
+
+
+def cut(array, ends, before):
+    """Give the same column in pieces, each behind rows that are not its own."""
+    bounds = [0, *sorted(min(end, len(array)) for end in ends), len(array)]
+    pieces = []
+    for start, stop in itertools.pairwise(bounds):
+        junk = array.slice(0, min(before, len(array)))
+        own = array.slice(start, stop - start)
+        pieces.append(pa.concat_arrays([junk, own]).slice(len(junk)))
+    return pa.chunked_array(pieces, type=array.type)
+
+
+@given(columns(), st.lists(st.integers(0, 20), max_size=4), st.integers(0, 9))
+@settings(max_examples=300, deadline=None)
+def test_chunks_and_offsets_do_not_count(array, ends, before):
+    """A column cut into pieces behind offsets has the digest of the whole one."""
+    table = pa.table({"x": array})
+
+    assert (
+        mv.fingerprint(pa.table({"x": cut(array, ends, before)})).digest
+        == mv.fingerprint(table).digest
+    )
+
+
+@given(columns())
+@settings(max_examples=200, deadline=None)
+def test_libraries_agree(array):
+    """polars, and pandas over Arrow, give the digest that Arrow gives."""
+    table = pa.table({"x": array})
+
+    found = mv.fingerprint(table).digest
+    assert mv.fingerprint(pl.from_arrow(table)).digest == found
+    if not pa.types.is_dictionary(array.type):
+        assert mv.fingerprint(table.to_pandas(types_mapper=pd.ArrowDtype)).digest == found
+
+
+@given(columns(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_two_columns_are_equal_only_if_their_values_are(array, data):
+    """Rows drawn again give the same digest if and only if they are the same rows."""
+    rows = array.to_pylist()
+    others = data.draw(st.permutations(rows))
+    changed = pa.array(others, type=array.type)
+
+    def seen(values):
+        return [
+            "missing" if v is None or v != v else (repr(v), np.signbit(v) if v == 0 else 0)
+            for v in values
+        ] if not pa.types.is_nested(array.type) else repr(values)  # fmt: skip
+
+    same = mv.fingerprint(changed).digest == mv.fingerprint(array).digest
+    assert same == (seen(others) == seen(rows))
+
+
+@given(st.lists(st.none() | st.text(max_size=4), max_size=30), st.integers(1, 40))
+@settings(max_examples=100, deadline=None)
+def test_steps_and_blocks_are_not_seen_in_objects(rows, step):
+    """Object columns have the digest of Arrow's strings, whatever is taken at a time."""
+    values = np.array([*rows, "x"], dtype=object)
+    source = _objects.ObjectSource(values)
+    source.step = step * 8
+
+    (column,) = _core.hash_columns([source])
+    assert column.digest == _core.hash_columns([_arrow.source(pa.array(values))])[0].digest
+
+
+@pytest.mark.parametrize("rows", [_core.BLOCK - 1, _core.BLOCK, _core.BLOCK + 1])
+def test_blocks_begin_at_logical_rows(rows):
+    """A table over a block's border has one digest, however it is chunked."""
+    values = np.arange(rows) % 7
+    whole = pa.table({"x": values})
+    pieces = pa.concat_tables([whole.slice(0, 1000), whole.slice(1000)])
+
+    found = mv.fingerprint(pieces).digest
+    assert found == mv.fingerprint(whole).digest == mv.fingerprint(pl.from_arrow(pieces)).digest
+    assert found == mv.fingerprint(pd.DataFrame({"x": values})).digest
+
+
+def test_threads_change_nothing(monkeypatch):
+    """One core gives what several give."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(3 * 2**20, 3)))
+
+    monkeypatch.setattr(_core, "_cores", lambda: 4)
+    several = mv.fingerprint(frame)
+    monkeypatch.setattr(_core, "_cores", lambda: 1)
+    assert mv.fingerprint(frame) == several
+
+
+# ---- mutants: each guard is switched off, and the table notices
+
+
+def no_offset(self, array):
+    buffer = array.buffers()[1]
+    if buffer is None:
+        return np.zeros(len(array), self._dtype)
+    return np.frombuffer(buffer, self._dtype)[: len(array)]
+
+
+def with_hidden(self, array, missing):
+    ends = np.frombuffer(array.buffers()[1], self._offset, len(array) + 1, 0)
+    self._update(np.diff(ends), array.buffers()[2], int(ends[0]), int(ends[-1]))
+
+
+def no_remainder(values, split=_numpy.microseconds):
+    micros, nanos = split(values)
+    return micros, np.zeros_like(nanos)
+
+
+def any_nan(self, part):
+    self._nulls += int(np.isnan(part).sum())
+    return part
+
+
+def as_it_comes(self, count):
+    return np.ones(count, bool)
+
+
+MUTANTS = {
+    "bytes hidden under null strings": (_arrow._Texts, "take_present", with_hidden, "texts"),
+    "offsets of slices": (_arrow._Viewed, "_values", no_offset, "integers"),
+    "nanoseconds": (_numpy, "microseconds", no_remainder, "times"),
+    "one NaN": (_numpy.FloatKernel, "_without_nan", any_nan, "floats"),
+    "names in the root": (_tables, "name_of", lambda name: "", "integers"),
+    "types in the column": (_core, "column_digest", lambda kind, rows, blocks, categories="":
+        _core.root([rows, [b.hex() for b in blocks]]), "integers"),
+    "categories in the column": (_core, "column_digest", lambda kind, rows, blocks, categories="":
+        _core.root([kind, rows, [b.hex() for b in blocks]]), "categories"),
+    "validity": (_core.Validity, "bits", lambda self: b"", "integers"),
+    "unused categories": (_tables.CategoriesSource, "_used", as_it_comes, "categories"),
+    "length of an item": (_containers, "_prefixed", lambda data: data, "containers"),
+    "number of items": (_containers, "_counted", lambda tag, parts: tag + b"".join(parts),
+        "containers"),
+    "order of sets and dicts": (_containers, "sorted", list, "containers"),
+    "lengths of texts": (_texts, "lengths_of", lambda rows: np.zeros(len(rows), "<u4"), "texts"),
+    "names of files": (_files, "_line", lambda name, digest: digest.encode(), "files"),
+    "missing objects": (_objects, "is_missing", lambda value: value is None or value is pd.NA,
+        "texts"),
+    "an index": (_families.import_module("modelversion.fingerprints._pandas"), "_is_default",
+        lambda index: True, "indexes"),
+    "names of time zones": (_tables, "zone_name", str, "times"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("guard", MUTANTS)
+def test_the_table_notices_a_missing_guard(guard, monkeypatch):
+    """Without the guard a case is wrong that is right with it."""
+    owner, name, mutant, part = MUTANTS[guard]
+    parts = [getattr(hash_probe, part)]
+    vectors = hash_probe.recorded()
+    assert list(hash_probe.problems(hash_probe.digests(parts), vectors)) == []
+
+    monkeypatch.setattr(owner, name, mutant, raising=False)
+    assert list(hash_probe.problems(hash_probe.digests(parts), vectors))
+
+
+def test_the_vectors_are_json_of_sha256():
+    """Another implementation can read them without this library."""
+    for group, digest in json.loads(hash_probe.VECTORS.read_text()).items():
+        assert isinstance(group, str) and len(bytes.fromhex(digest)) == 32
