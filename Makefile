@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n logical
 SERVERS_ARGS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short lint types docs schemas bench bench-peers clean
+.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short lint types docs schemas bench bench-hash bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ schemas: $(VENV)/.installed-test  ## the JSON Schemas of the format, into docs/r
 
 bench: $(VENV)/.installed-bench  ## speed, against pickle and joblib
 	$(BIN)/python tests/bench/run.py
+
+bench-hash: $(VENV)/.installed-bench  ## speed of the data hash, against sha256 and other hashes
+	$(BIN)/python tests/bench/hashing.py
 
 bench-peers: $(PEERS_VENV)/.installed-bench-peers  ## speed, against mlflow, pins and bentoml too
 	$(PEERS_VENV)/bin/python tests/bench/peers.py

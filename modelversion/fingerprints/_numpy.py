@@ -241,24 +241,29 @@ class FloatKernel:
             if low != low:
                 part = self._without_nan(part)
             else:
-                self._add(low, part)
+                self._add(low, part, part)
         self._stream.update(part)
 
     def _without_nan(self, part: Any) -> Any:
+        """Give values in which every NaN is the one; nearly always they are it already."""
         nan = np.isnan(part)
-        self._nulls += int(np.count_nonzero(nan))
-        valid = part[~nan]
-        if len(valid):
-            self._add(float(np.minimum.reduce(valid)), valid)
-        part = part.copy()
-        np.copyto(part, np.nan, where=nan)
-        return part
+        count = int(np.count_nonzero(nan))
+        self._nulls += count
+        filled = part.copy()
+        np.putmask(filled, nan, 0)
+        if count < len(part):
+            self._add(float(np.fmin.reduce(part)), part, filled)
+        bits = part.view(f"<u{part.dtype.itemsize}")
+        if np.count_nonzero(bits == np.asarray(np.nan, self._little).view(bits.dtype)) == count:
+            return part
+        np.putmask(filled, nan, np.nan)
+        return filled
 
-    def _add(self, low: float, valid: Any) -> None:
+    def _add(self, low: float, part: Any, filled: Any) -> None:
         self._low = min(self._low, low)
-        self._high = max(self._high, float(np.maximum.reduce(valid)))
-        wide = np.float64 if valid.dtype.itemsize < 8 else None
-        self._total += float(np.add.reduce(valid, dtype=wide))
+        self._high = max(self._high, float(np.fmax.reduce(part)))
+        wide = np.float64 if part.dtype.itemsize < 8 else None
+        self._total += float(np.add.reduce(filled, dtype=wide))
 
     def finish(self) -> Part:
         digest = block_digest(b"", [self._stream.digest()], rows=-1, nulls=0)

@@ -75,9 +75,10 @@ class _ObjectKernel:
     def feed(self, start: int, stop: int) -> None:
         if self._kind == _MIXED:
             return
-        rows: list[Any] = self._values[start:stop].tolist()
-        if self._missing is None and self._kind in (None, "string") and self._texts(rows):
+        values = self._values[start:stop]
+        if self._missing is None and self._kind in (None, "string") and self._texts(values):
             return
+        rows: list[Any] = values.tolist()
         missing = _missing(rows)
         if self._missing is not None:
             missing |= self._missing[start:stop]
@@ -86,16 +87,15 @@ class _ObjectKernel:
         if present:
             self._feed_present(rows, present, missing)
 
-    def _texts(self, rows: list[Any]) -> bool:
-        """Take rows that are texts, all of them; joining them is the quickest proof."""
-        try:
-            lengths, text = encode_texts(rows)
-        except TypeError:
+    def _texts(self, values: Any) -> bool:
+        """Take rows that are texts or missing, all of them, in the quickest way there is."""
+        found = _texts_by_arrow(values) if "pyarrow" in sys.modules else _texts_by_join(values)
+        if found is None:
             return False
-        if rows:
-            self._kind = "string"
-        self._validity.add(len(rows))
-        self._update(lengths, text)
+        missing, *streams = found
+        self._kind = "string"
+        self._validity.add(len(values), missing)
+        self._update(*streams)
         return True
 
     def _feed_present(self, rows: list[Any], present: list[Any], missing: Any) -> None:
@@ -116,6 +116,30 @@ class _ObjectKernel:
         streams = [hasher.digest() for hasher in self._streams[:count]]
         digest = block_digest(self._validity.bits(), streams, rows=rows, nulls=nulls)
         return Part(digest, rows, nulls, kind=self._kind)
+
+
+def _texts_by_arrow(values: Any) -> tuple[Any, Any, Any] | None:
+    """Give where texts are missing, their lengths and bytes; None if others are among them."""
+    import pyarrow as pa
+
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    if array.type != pa.string():
+        return None
+    _, offsets, data = array.buffers()
+    lengths = np.diff(np.frombuffer(offsets, "<i4", len(array) + 1)).astype("<u4")
+    missing = np.asarray(array.is_null()) if array.null_count else None
+    return missing, lengths, data if data is not None else b""
+
+
+def _texts_by_join(values: Any) -> tuple[Any, Any, Any] | None:
+    """Do so without Arrow: joining texts is the quickest proof that they are, and all there."""
+    try:
+        return (None, *encode_texts(values.tolist())) if len(values) else None
+    except TypeError:
+        return None
 
 
 def _missing(rows: list[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import pandas as pd
 import pytest
@@ -9,6 +10,11 @@ import pytest
 import modelversion as mv
 from modelversion.fingerprints import describe
 
+# Engines warn of parts of their own.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}")
+    for kind in ("DeprecationWarning", "FutureWarning", "ResourceWarning", "UserWarning")
+]
 ROWS = pd.DataFrame({"x": range(10), "s": [f"t{i % 3}" for i in range(10)], "y": [1.5, None] * 5})
 CHANGED = ROWS.assign(x=[*range(9), 10])
 
@@ -18,7 +24,13 @@ def spark():
     from pyspark.sql import SparkSession
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    made = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = (
+            SparkSession.builder.master("local[2]")
+            .config("spark.ui.enabled", "false")
+            .getOrCreate()
+        )
     yield made
     made.stop()
 
@@ -74,9 +86,12 @@ def test_a_dask_frame_is_never_collected(monkeypatch):
 
     taken = []
     compute = dask.compute
-    monkeypatch.setattr(
-        dask, "compute", lambda *a, **k: taken.append(compute(*a, **k)) or taken[-1]
-    )
+
+    def watched(*arguments, **options):
+        taken.append(compute(*arguments, **options))
+        return taken[-1]
+
+    monkeypatch.setattr(dask, "compute", watched)
     mv.fingerprint(of_dask(ROWS))
 
     (made,) = taken
