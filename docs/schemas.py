@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from modelversion import events as stage_events
 from modelversion import records
 from modelversion.schema import _fields
 
@@ -57,8 +58,9 @@ def schemas():
 
 def events():
     """List the record classes of events, by kind."""
-    classes = (value for _, value in inspect.getmembers(records, inspect.isclass))
-    found = (c for c in classes if isinstance(getattr(c, "kind", None), str))
+    modules = (records, stage_events)
+    classes = [value for m in modules for _, value in inspect.getmembers(m, inspect.isclass)]
+    found = {c for c in classes if isinstance(getattr(c, "kind", None), str)}
     return sorted(found, key=lambda c: c.kind)
 
 

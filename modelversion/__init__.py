@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modelversion import errors
+    from modelversion import errors, gates
     from modelversion.checkpoint import Checkpoint
     from modelversion.default import load, track
     from modelversion.errors import ModelVersionError, SaveError
@@ -110,6 +110,7 @@ __all__ = [
     "disabled",
     "errors",
     "fingerprint",
+    "gates",
     "last_version",
     "load",
     "log_artifact",
@@ -129,8 +130,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "errors":
-        return import_module("modelversion.errors")
+    if name in ("errors", "gates"):
+        return import_module(f"modelversion.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'modelversion' has no attribute {name!r}")

@@ -20,7 +20,8 @@ from modelversion.journal import MAX_ENTRY
 from modelversion.records import Claim, CopiedFrom, VersionCommitted, VersionRecord
 from modelversion.refs import parse
 from modelversion.schema import Json, to_json
-from modelversion.state import Facts, Pointer, Withdrawal, pointer
+from modelversion.stages import Withdrawal
+from modelversion.state import Facts, Pointer, pointer
 from modelversion.storage import Blob, KeyTaken
 from modelversion.storage.spool import Spool
 from modelversion.upkeep import abandon, sweep, withdraw

@@ -66,7 +66,7 @@ def track(
         SecretError: At the call, if the result holds a secret; it is in `.value`.
         SaveError: At the call, if the commit failed: the result is in `.value`.
     """
-    target = _default_target if registry is None else registry._target
+    target = _default_target if registry is None else registry._writer.target
     options = check_options(
         ignore, returns, on_error, not_secret=not_secret, allow_secrets=allow_secrets
     )
@@ -76,7 +76,7 @@ def track(
 
 
 def _default_target() -> Target:
-    return Registry()._target()
+    return Registry()._writer.target()
 
 
 def load(reference: str, *, mmap: bool = False, allow_pickle: Allow | None = None) -> Any:

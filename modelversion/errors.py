@@ -44,6 +44,10 @@ class FingerprintError(InvalidInputError, TypeError):
     """An object, or a part of it, has no data hash."""
 
 
+class PolicyError(InvalidInputError):
+    """A policy, or a list of stages, is none or can never be met."""
+
+
 class QueryError(InvalidInputError):
     """A `where` or `order_by` does not parse; the message points at the place."""
 
@@ -65,6 +69,10 @@ class VersionNotFoundError(NotFoundError, IndexError):
 
 class AliasNotFoundError(NotFoundError):
     """The model has no alias of that name."""
+
+
+class StageNotFoundError(NotFoundError):
+    """The registry has no stage of that name."""
 
 
 class ArtifactNotFoundError(NotFoundError, FileNotFoundError):
@@ -96,6 +104,38 @@ class InUseError(ConflictError):
 
 class DataChangedError(ConflictError):
     """A file of data is not the one that was hashed when it was opened."""
+
+
+class StageMovedError(ConflictError):
+    """Another version is in the stage than the one that `if_current` names.
+
+    Attributes:
+        current: The number of the version that is there, None if there is none.
+    """
+
+    def __init__(self, message: str, *, current: int | None = None) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class GateFailedError(ConflictError):
+    """A promotion does not meet what is asked of it; nothing was changed.
+
+    Attributes:
+        report: The `GateReport`, with a line for each gate.
+    """
+
+    def __init__(self, message: str, *, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class ApprovalError(ConflictError):
+    """An approval does not count: it is by the author, or there is none to withdraw."""
+
+
+class RollbackError(ConflictError):
+    """There is no earlier version that is fit to be rolled back to."""
 
 
 class NoActiveRunError(ModelVersionError, RuntimeError):
@@ -260,6 +300,14 @@ class WithdrawnWarning(ModelVersionWarning):
 
 class SecretWarning(ModelVersionWarning):
     """A file of a run was left out, because it holds a secret."""
+
+
+class LiveVersionWarning(ModelVersionWarning):
+    """A version that is in a stage was withdrawn; it stays there until something is done."""
+
+
+class StageMovedWarning(ModelVersionWarning):
+    """Another promotion came first; this one was judged again against it and went on."""
 
 
 class NothingRecordedWarning(ModelVersionWarning):

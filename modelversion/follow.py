@@ -24,7 +24,8 @@ from modelversion.history import History
 from modelversion.journal import Journal
 from modelversion.refs import LATEST, check_name
 from modelversion.serializers import Allow
-from modelversion.state import Decisions, Pointer
+from modelversion.stages import Decisions
+from modelversion.state import Pointer
 from modelversion.version import Version
 from modelversion.versions import Line, resolve
 

@@ -14,7 +14,8 @@ from modelversion.observed import Observed, Seen
 from modelversion.records import NoteAdded, TagsChanged, VersionCommitted
 from modelversion.schema import Json, to_json
 from modelversion.snapshot import PASSED
-from modelversion.state import Decisions, Pointer
+from modelversion.stages import Decisions
+from modelversion.state import Pointer
 from modelversion.versions import Line, fetch, live_numbers
 
 Identity = tuple[str, int, str]
@@ -32,6 +33,7 @@ class History:
         self.line = line
         self._read: Head | None = None
         self._rows: dict[int, Json] = {}
+        self._tagged: dict[int, list[tuple[int, Json]]] = {}
         self.notes: dict[int, list[Json]] = {}
         # (model, number, nonce) where it was saved first -> number of the copy here
         self._copies: dict[Identity, int] = {}
@@ -73,20 +75,24 @@ class History:
                     "pointer": (event["nonce"], event["size"], event["sha256"]),
                 }
                 if "copied_from" in event:
-                    self._apply_copy(number, event["copied_from"])
+                    self._apply_copy(entry, event["copied_from"])
         elif number in self._rows and kind == TagsChanged.kind:
             self._retag(number, event)
+            self._tagged.setdefault(number, []).append((entry["position"], event))
         elif number in self._rows and kind == NoteAdded.kind:
             self.notes.setdefault(number, []).append(_note(entry))
 
-    def _apply_copy(self, number: int, copied: Json) -> None:
+    def _apply_copy(self, entry: Json, copied: Json) -> None:
         """Take over what was said of a version where it was copied from."""
+        number = entry["event"]["number"]
         origin = copied["origin"]
         identity = origin["model"], origin["number"], origin["nonce"]
         self._copies[identity] = number
         row = self._rows[number]
         row.update(actor=copied["actor"]["name"], identity=identity)
-        self._retag(number, {"set": copied.get("tags", {}), "removed": copied.get("untagged", ())})
+        retagged = {"set": copied.get("tags", {}), "removed": copied.get("untagged", ())}
+        self._retag(number, retagged)
+        self._tagged[number] = [(entry["position"], retagged)]
         told = [e for e in copied.get("history", ()) if e["event"].get("kind") == NoteAdded.kind]
         if told:
             self.notes[number] = [_note(entry) for entry in told]
@@ -99,9 +105,16 @@ class History:
         if "tags" in row.get(MISSING_PARTS, ()):
             row.setdefault(_RETAGGED, []).append(event)
             return
-        tags = {**row.get("tags", {}), **event.get("set", {})}
-        removed = event.get("removed", ())
-        row["tags"] = {name: value for name, value in tags.items() if name not in removed}
+        row.setdefault("saved_tags", row.get("tags", {}))
+        row["tags"] = _retagged(row.get("tags", {}), event)
+
+    def tags_at(self, number: int, position: int, saved: Json) -> Json:
+        """Give a version's tags as they were at a position: those it was saved with, changed."""
+        tags = saved
+        for at, event in self._tagged.get(number, ()):
+            if at <= position:
+                tags = _retagged(tags, event)
+        return tags
 
     def numbers(self) -> list[int]:
         """Give the numbers of the versions that exist, lowest first."""
@@ -201,8 +214,10 @@ class History:
     def _plain(self, number: int, row: Json, name: str) -> Any:
         if name == "number":
             return number
-        if name in ("alias", "stage"):
-            return self.decisions.held_by(number) if name == "alias" else []
+        if name == "alias":
+            return self.decisions.held_by(number)
+        if name == "stage":
+            return self.decisions.stages_of(number)
         if name == "withdrawn":
             return number in self.decisions.withdrawn
         return row.get(name)
@@ -221,12 +236,17 @@ class History:
         held: dict[int, list[str]] = {}
         for alias, pointer in sorted(self.decisions.aliases.items()):
             held.setdefault(pointer.number, []).append(alias)
+        staged: dict[int, list[str]] = {}
+        for stage in self.decisions.stage_names():
+            for number in self.decisions.stage(stage).live:
+                staged.setdefault(number, []).append(stage)
         table: dict[str, list[Any]] = {
             "number": list(numbers),
             "created_at": [row["created_at"] for row in rows],
             "actor": [row["actor"] for row in rows],
             "type": [row.get("type") for row in rows],
             "description": [row.get("description") for row in rows],
+            "stages": [", ".join(staged.get(number, ())) for number in numbers],
             "aliases": [", ".join(held.get(number, ())) for number in numbers],
             "withdrawn": [number in self.decisions.withdrawn for number in numbers],
         }
@@ -240,12 +260,18 @@ def _note(entry: Json) -> Json:
     return {"text": entry["event"]["text"], "time": entry["time"], "actor": actor}
 
 
+def _retagged(tags: Json, event: Json) -> Json:
+    changed, removed = {**tags, **event.get("set", {})}, event.get("removed", ())
+    return {name: value for name, value in changed.items() if name not in removed}
+
+
 PLAIN_COLUMNS = (
     "number",
     "created_at",
     "actor",
     "type",
     "description",
+    "stages",
     "aliases",
     "withdrawn",
 )

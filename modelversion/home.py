@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, datetime
 
-from modelversion import _json, layout
+from modelversion import _json, layout, place
 from modelversion.errors import (
     ConflictError,
     ModelNotFoundError,
@@ -45,6 +45,8 @@ class Home:
         self.store = store
         self.actor = actor
         self.clock = clock
+        # Whether to say where the registry is when it is made.
+        self.announces = False
         # The id that the registry was made with, then one for each fork.
         self._ids = ids
         self._policies: Journal | None = None
@@ -120,6 +122,8 @@ class Home:
         with contextlib.suppress(KeyTaken):
             self.store.put_new(layout.REGISTRY, stored(record))
         self._ids = (_registry_id(self.store.read(layout.REGISTRY), self.store.url),)
+        if self.announces:
+            place.announce(self.store.url, self.store.local_path(""))
         return self._ids[-1]
 
     def check(self) -> None:

@@ -38,9 +38,9 @@ MAX_ATTEMPTS = 2000
 _TICK = timedelta(microseconds=1)
 # One more than a merge holds, so that a hole at its last entry shows as a hole.
 _WINDOW = layout.MERGE + 1
-# A first look is for journals of one entry or none, and for the hint; the next is for the few
+# A first look is for journals of two entries at most, and for the hint; the next for the few
 # entries that others appended since.
-_LOOK = 2
+_LOOK = 3
 _NEAR = 4
 
 Clock = Callable[[], datetime]
@@ -402,7 +402,7 @@ class Journal:
         )
 
     def _landed(self, before: Head, entry: Entry, data: bytes) -> Head:
-        head = self._keep(self._next(before, entry, data))
+        self._keep(head := self._next(before, entry, data))
         if head.position % layout.MERGE == 0:
             self._run(lambda: self.merge(head))
         return head

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -24,9 +25,9 @@ from modelversion.files import VersionFiles
 from modelversion.metrics import Metrics
 from modelversion.records import FileRecord, VersionRecord
 from modelversion.serializers import Allow, named
-from modelversion.state import Withdrawal
-from modelversion.storage import open_store
-from modelversion.versions import Line, Opened, parse_version
+from modelversion.stages import Withdrawal
+from modelversion.storage import KeyAbsent, open_store
+from modelversion.versions import Line, Opened, parse_version, refuse_deleted
 
 ALLOW_VARIABLE = "MODELVERSION_ALLOW_PICKLE"
 _MAX_SOURCE = 2**20
@@ -99,6 +100,18 @@ def warn_withdrawn(line: Line, number: int, why: Withdrawal) -> None:
         WithdrawnWarning,
         stacklevel=current.user_level(),
     )
+
+
+@contextlib.contextmanager
+def deleted_or_damaged(line: Line, number: int) -> Iterator[None]:
+    """Look again at what was decided before a missing file is called damage."""
+    try:
+        yield
+    except (FileMissingError, KeyAbsent) as e:
+        refuse_deleted(line, number)
+        if isinstance(e, KeyAbsent):
+            raise FileMissingError(f"{line.ref(number)}: {e} is missing") from e
+        raise
 
 
 def check_allow(word: Any) -> None:

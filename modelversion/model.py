@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from modelversion import upkeep
 from modelversion.display import Page, Shown
 from modelversion.errors import (
     AliasNotFoundError,
     InvalidInputError,
+    InvalidNameError,
     ModelVersionError,
     NotFoundError,
     VersionNotFoundError,
 )
+from modelversion.governing import append, rules_of
 from modelversion.history import History
+from modelversion.moments import moment
 from modelversion.records import AliasDeleted, AliasSet
 from modelversion.refs import LATEST, check_alias
 from modelversion.serializers import Allow
-from modelversion.state import Decisions
+from modelversion.stages import Decisions
 from modelversion.table import Versions, best, select
 from modelversion.verification import VerifyReport, verify_line
 from modelversion.version import Version
@@ -30,6 +35,9 @@ if TYPE_CHECKING:
     from modelversion.follow import Live
     from modelversion.lineage import Lineage
     from modelversion.observing import Observations
+    from modelversion.past import ModelAt
+    from modelversion.rollback import RollbackReport
+    from modelversion.timeline import Decision, Timeline
 
 
 class Model(Shown):
@@ -75,15 +83,15 @@ class Model(Shown):
     # ---- versions
 
     def __getitem__(self, selector: int | str) -> Version:
-        """Give a version by number, by place from the end, or by alias.
+        """Give a version by number, by place from the end, by stage or by alias.
 
         Raises:
-            VersionNotFoundError: There is no such version, or it was deleted.
-            AliasNotFoundError: There is no such alias.
+            VersionNotFoundError: There is no such version, it was deleted, or the stage is empty.
+            AliasNotFoundError: There is no such stage or alias.
         """
         if isinstance(selector, bool) or not isinstance(selector, (int, str)):
             raise InvalidInputError(
-                f"{self.name}[...] takes a number or an alias, found {selector!r}"
+                f"{self.name}[...] takes a number, a stage or an alias, found {selector!r}"
             )
         if isinstance(selector, str):
             selector = selector.lower()
@@ -109,7 +117,9 @@ class Model(Shown):
         return True
 
     def _ipython_key_completions_(self) -> list[Any]:
-        return [*self.aliases, LATEST, *self._line.live()]
+        state: Decisions = self._line.decisions.head().state
+        filled = [name for name in state.stage_names() if state.stage(name).live]
+        return [*filled, *sorted(state.aliases), LATEST, *self._line.live()]
 
     @property
     def latest(self) -> Version:
@@ -233,7 +243,7 @@ class Model(Shown):
             version: A number, another alias, or a version of this model.
 
         Raises:
-            InvalidNameError: The alias is no name, or reads as a version.
+            InvalidNameError: The alias is no name, reads as a version, or is a stage.
             VersionNotFoundError: There is no such version, or it was deleted.
         """
         name = check_alias(alias)
@@ -250,6 +260,8 @@ class Model(Shown):
         )
 
         def decide(state: Decisions) -> AliasSet:
+            if name in state.rules.stages:
+                raise InvalidNameError(f"alias name {alias!r} is taken: it is a stage")
             if held.number in state.deleted:
                 raise VersionNotFoundError(f"{self._line.ref(held.number)} was deleted")
             return event
@@ -257,7 +269,7 @@ class Model(Shown):
         # The commit may be visible and not durable yet, if its writer was killed.
         self._line.home.store.settle(self._line.facts.folder)
         # Resolving the version has just read to the head.
-        self._line.decisions.append(decide, actor=self._line.home.actor)
+        append(self._line, decide)
 
     def follow(
         self,
@@ -306,7 +318,109 @@ class Model(Shown):
                 raise AliasNotFoundError(f"{self.name} has no alias {alias!r}; aliases: {known}")
             return AliasDeleted(alias=name)
 
-        self._line.decisions.append(decide, actor=self._line.home.actor)
+        append(self._line, decide)
+
+    # ---- stages
+
+    @property
+    def stages(self) -> dict[str, list[int]]:
+        """The stages in their order: name -> the versions in it, the one that counts last."""
+        state: Decisions = self._line.decisions.head().state
+        known = state if state.adopted else attrs.evolve(state, rules=rules_of(self._line))
+        return {name: list(known.stage(name).live) for name in known.stage_names()}
+
+    def rollback(
+        self, stage: str, *, reason: str, to: int | Version | None = None, dry_run: bool = False
+    ) -> RollbackReport:
+        """Put back what was in a stage before; again goes further back. No gate is asked.
+
+        The target is the last good version before what is live: not withdrawn, not deleted, not
+        one that was rolled back from before, and with every file as committed. What is left
+        behind is marked, and only an override promotes it to the stage again.
+
+        Args:
+            stage: The stage.
+            reason: Why.
+            to: A version that was in the stage at some time, instead of the last good one.
+            dry_run: Only tell what would be done.
+
+        Raises:
+            RollbackError: There is no such version.
+            IntegrityError: The version that `to` names is damaged.
+        """
+        from modelversion.rollback import rollback
+
+        number = None if to is None else self[to.number if isinstance(to, Version) else to].number
+        return rollback(self._history, stage, reason=reason, to=number, dry_run=dry_run)
+
+    def clear_stage(
+        self, stage: str, *, reason: str, version: int | Version | None = None
+    ) -> Decision:
+        """Take what is in a stage out of it.
+
+        Args:
+            stage: The stage.
+            reason: Why.
+            version: Only this one, where the stage is shared by several.
+
+        Raises:
+            ConflictError: Nothing is there, or not that version.
+        """
+        from modelversion.promotion import clear_stage
+
+        number = version.number if isinstance(version, Version) else version
+        return clear_stage(self._history, stage, reason=reason, number=number)
+
+    def freeze(
+        self, stage: str, *, reason: str, until: str | date | datetime | None = None
+    ) -> Decision:
+        """Let nothing be promoted to a stage; a roll-back still works.
+
+        Args:
+            stage: The stage.
+            reason: Why.
+            until: When it ends: a time, or the beginning of a day, in UTC; None is until
+                `unfreeze`.
+
+        Raises:
+            InvalidInputError: `until` is no time, or over.
+        """
+        from modelversion.approving import freeze
+
+        return freeze(self._history, stage, until=until, reason=reason)
+
+    def unfreeze(self, stage: str, *, reason: str) -> Decision:
+        """Lift a freeze.
+
+        Raises:
+            ConflictError: The stage is not frozen.
+        """
+        from modelversion.approving import unfreeze
+
+        return unfreeze(self._history, stage, reason=reason)
+
+    def history(self, stage: str | None = None) -> Timeline:
+        """Give what was decided, oldest first: all of it, or what concerns one stage.
+
+        Raises:
+            StageNotFoundError: There is no such stage.
+        """
+        from modelversion.timeline import timeline
+
+        return timeline(self._history, stage)
+
+    def at(self, when: str | date | datetime) -> ModelAt:
+        """Give the model as it was: `churn.at("2026-11-01")["production"]`.
+
+        Args:
+            when: A time, or a day, which counts to its end; in UTC where no zone is said.
+
+        Raises:
+            InvalidInputError: It is none.
+        """
+        from modelversion.past import ModelAt
+
+        return ModelAt(self._history, moment(when, "when", end=True), self._allow)
 
     # ---- upkeep
 

@@ -71,6 +71,14 @@ def check_alias(name: Any) -> str:
     return alias
 
 
+def check_stage(name: Any) -> str:
+    """Give a valid name of a stage in lower case."""
+    stage = check_name(name, "stage")
+    if stage in (LATEST, "none") or re.fullmatch(r"v?\d+", stage):
+        raise InvalidNameError(f"stage name {name!r} is taken: it means something else")
+    return stage
+
+
 def parse(text: Any) -> Ref:
     """Read a reference in any of its forms.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from modelversion import place, upkeep
+from modelversion import governing, place, upkeep
 from modelversion.checkpoint import Checkpoint, read_checkpoint
 from modelversion.copying import Courier
 from modelversion.display import Page, Shown
@@ -19,24 +19,30 @@ from modelversion.errors import (
     ModelVersionError,
     NotFoundError,
 )
+from modelversion.gates import Gate
 from modelversion.history import History
 from modelversion.home import Home, utc_now
 from modelversion.loading import check_allow
 from modelversion.mode import is_disabled, warn_of_rank
 from modelversion.model import Model
-from modelversion.notes import Notes, Setting
+from modelversion.moments import moment
+from modelversion.notes import Setting
+from modelversion.policies import Policy
 from modelversion.refs import check_name, parse
-from modelversion.run import Run, Target
-from modelversion.saving import Frozen, open_spool, save
+from modelversion.run import Run
+from modelversion.saving import Frozen, save
 from modelversion.serializers import Allow
 from modelversion.snapshot import NOTHING, check_notes, check_text
-from modelversion.storage import Blob, open_store
-from modelversion.storage.spool import Spool
+from modelversion.storage import open_store
 from modelversion.table import Versions, select
 from modelversion.tracking import F, check_options, track
 from modelversion.verification import VerifyReport, pin, verify_registry
 from modelversion.version import Version
 from modelversion.versions import Line, first_look, resolve
+from modelversion.writing import Writer
+
+if TYPE_CHECKING:
+    from modelversion.past import RegistryAt
 
 
 class Registry(Shown):
@@ -61,16 +67,12 @@ class Registry(Shown):
             url: A folder, any fsspec URL or a UPath. Without one: `$MODELVERSION_REGISTRY`,
                 `[tool.modelversion] registry` of a pyproject.toml above, an existing
                 `model-registry/` above, else `./model-registry`.
-            storage_options: Passed to the filesystem.
             actor: Who acts; else `$MODELVERSION_ACTOR`, the CI's actor, or user@host.
             allow_pickle: What loading may run: True (default for local folders and memory),
                 False (default elsewhere), or a list of exact names as `"module:name"`.
             writers: `"single"` if no two processes ever write at once; it allows filesystems
                 that cannot create a file exactly once.
             clock: Gives the time; it orders nothing.
-
-        Raises:
-            InvalidInputError: An argument is none of these.
         """
         check_allow(allow_pickle)
         target = place.default_url() if url is None else url
@@ -85,20 +87,15 @@ class Registry(Shown):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        home = self._home
-        return {
-            "store": home.store,
-            "actor": home.actor,
-            "clock": home.clock,
-            "allow": self._allow,
-            "default": self._default,
-        }
+        return self._state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._state = state
         self._home = Home(state["store"], state["actor"], state["clock"])
         self._allow: Allow | None = state["allow"]
-        self._default: bool = state["default"]
+        self._home.announces = state["default"]
         self._histories: dict[str, History] = {}
+        self._writer = Writer(self._home, self._history, self._allow)
 
     @property
     def url(self) -> str:
@@ -126,11 +123,7 @@ class Registry(Shown):
     # ---- models
 
     def __getitem__(self, name: str) -> Model:
-        """Give a model.
-
-        Raises:
-            ModelNotFoundError: There is none of that name; the nearest is suggested.
-        """
+        """Give a model, or suggest the nearest in a `ModelNotFoundError`."""
         key = check_name(name, "model")
         self._home.require_model(key)
         return Model(self._history(key), self._allow)
@@ -167,6 +160,68 @@ class Registry(Shown):
     def _all(self) -> list[History]:
         return [self._history(name) for name in self._home.models()]
 
+    # ---- stages and policies
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages in their order; development, staging and production unless they were set."""
+        return governing.rules(self._home).stages
+
+    def set_stages(self, stages: Iterable[str], *, shared: Iterable[str] = ()) -> None:
+        """Set the stages of every model, in order; `shared` ones hold several versions at a time.
+
+        Raises:
+            PolicyError: They are no list of different names, or one of a policy is missing.
+            ConflictError: A stage that is left out is in use, or a new one is an alias somewhere.
+        """
+        governing.set_stages(self._home, self._lines, stages, shared)
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """The policies: stage -> what is asked there; stages without one are not listed."""
+        return governing.policies(self._home)
+
+    def set_policy(
+        self,
+        stage: str,
+        *,
+        after: str | None = None,
+        soak: timedelta | None = None,
+        approvals: int = 0,
+        gates: Sequence[Gate | str] = (),
+        reason_required: bool = False,
+        allow_override: bool = True,
+    ) -> Policy:
+        """Set what is asked on the way to a stage, for every model, and return when all obey it.
+
+        It replaces the stage's policy; without arguments, nothing is asked any more.
+
+        Args:
+            stage: Its name.
+            after: The stage that a version must have been in before, at least for `soak`.
+            approvals: How many others than its author must approve it.
+            gates: What it must pass: `modelversion.gates`, or `"module:function"` of yours.
+            reason_required: Whether each promotion must give a reason.
+            allow_override: Whether `override=True` may pass over what is not met.
+
+        Raises:
+            StageNotFoundError: There is no such stage.
+            PolicyError: The policy can never be met.
+        """
+        rest = {"reason_required": reason_required, "allow_override": allow_override}
+        given = {"after": after, "soak": soak, "approvals": approvals, "gates": gates, **rest}
+        return governing.set_policy(self._home, self._lines, stage, given)
+
+    def at(self, when: str | date | datetime) -> RegistryAt:
+        """Give the registry as it was: `registry.at("2026-11-01")["churn"]`; see `Model.at`."""
+        from modelversion.past import RegistryAt
+
+        histories = {history.line.name: history for history in self._all()}
+        return RegistryAt(self._home, moment(when, "when", end=True), histories)
+
+    def _lines(self) -> list[Line]:
+        return [history.line for history in self._all()]
+
     # ---- saving
 
     def save(
@@ -187,11 +242,11 @@ class Registry(Shown):
         not_secret: Collection[str] = (),
         allow_secrets: bool = False,
     ) -> Version:
-        """Save an object and what belongs to it as the next version of a model.
+        """Save an object as the next version of a model; the same content gives the latest one.
 
         Args:
             name: The model's name; it is made if there is none.
-            value: The object. Without one, a version without an object is saved.
+            value: The object; a version may be without one.
             params: Text, numbers, bools, None, times, bytes, and lists, tuples and dicts.
             metrics: Numbers, or `modelversion.metric` for a direction and a sample size.
             data: Name -> frame, array or tensor it was made from; type, shape and dtypes are
@@ -205,9 +260,6 @@ class Registry(Shown):
             not_secret: Paths such as `params.token_kind` that are not redacted, as
                 `version.redactions` gives them.
             allow_secrets: Store the object and the artifacts although they hold secrets.
-
-        Returns:
-            The version: the new one, or the latest where the content is the same.
 
         Raises:
             InvalidInputError: Something cannot be stored; nothing was written.
@@ -231,6 +283,10 @@ class Registry(Shown):
         pointer = save(self._home, draft, partial(self._line, key))
         return Version(self._history(key), pointer, self._allow)
 
+    def _line(self, key: str) -> Line:
+        self._home.ensure()
+        return self._history(key).line
+
     def track(
         self,
         model: str,
@@ -246,7 +302,7 @@ class Registry(Shown):
         options = check_options(
             ignore, returns, on_error, not_secret=not_secret, allow_secrets=allow_secrets
         )
-        return track(model, target=self._target, options=options)
+        return track(model, target=self._writer.target, options=options)
 
     def run(
         self,
@@ -268,14 +324,11 @@ class Registry(Shown):
 
         Args:
             model: The model's name.
-            params: As in `save`; `run.log_params` adds to them.
-            tags: As in `save`.
-            description: As in `save`.
+            params: As in `save`, like tags and description; `run.log_params` adds to them.
             parents: References or versions that it builds on; what is loaded inside is added.
             on_error: `"keep"` commits what was logged, marked as failed, when the block raises;
                 `"discard"` commits nothing.
-            not_secret: As in `save`.
-            allow_secrets: As in `save`.
+            not_secret: As in `save`, like `allow_secrets`.
 
         Raises:
             InvalidInputError: Something cannot be stored.
@@ -285,7 +338,7 @@ class Registry(Shown):
         notes = check_notes(
             tags=tags,
             description=description,
-            parents=() if not parents else self._parents(parents),
+            parents=self._parents(parents),
             not_secret=not_secret,
             allow_secrets=allow_secrets,
         )
@@ -297,7 +350,7 @@ class Registry(Shown):
             lifted=notes.lifted,
         )
         warn_of_rank(model)
-        run = Run(setting, self._target(), off=is_disabled())
+        run = Run(setting, self._writer.target(), off=is_disabled())
         run.log_first(params, notes.parents)
         return run
 
@@ -306,44 +359,16 @@ class Registry(Shown):
             raise InvalidInputError(f"parents must be a list, such as [{parents!r}]; found a str")
         return [p.ref if isinstance(p, Version) else self.get(p).ref for p in parents]
 
-    def _target(self) -> Target:
-        return Target(self._prepare, self._spool, self._commit)
-
-    def _spool(self, allow_secrets: bool) -> Spool:
-        return open_spool(self._home, allow_secrets=allow_secrets)
-
-    def _commit(
-        self, name: str, notes: Notes, value: Any, frozen: tuple[Blob, ...] = ()
-    ) -> Version:
-        key = check_name(name, "model")
-        draft = Frozen(name, notes, value, frozen=frozen)
-        pointer = save(self._home, draft, partial(self._line, key))
-        return Version(self._history(key), pointer, self._allow)
-
-    def _line(self, key: str) -> Line:
-        """Give a model to be written, in a registry that was made if there was none."""
-        self._prepare()
-        return self._history(key).line
-
-    def _prepare(self) -> None:
-        """Show that the place can be written, and make the registry where there is none."""
-        made = self._home.id() is None
-        self._home.ensure()
-        if made and self._default:
-            place.announce(self.url, self._home.store.local_path(""))
-
     # ---- reading
 
     def get(self, reference: str) -> Version:
-        """Give the version that a reference names.
+        """Give the version that a reference names, also behind `models:/`.
 
-        Args:
-            reference: `churn` (the latest), `churn:3`, `churn:latest`, `churn@champion`, also
-                behind `models:/`.
+        `churn` (the latest), `churn:3`, `churn:latest`, `churn@production` or `churn@champion`.
 
         Raises:
             InvalidReferenceError: It does not parse.
-            NotFoundError: There is no such model, version or alias.
+            NotFoundError: There is no such model, version, stage or alias.
         """
         ref = parse(reference)
         key = ref.model.lower()
@@ -405,14 +430,8 @@ class Registry(Shown):
 
         Tags and notes, where it came from and what its journals said of it go along
         (`Version.copied_from`), and so does a withdrawal; stages and aliases do not. What is
-        there already is not copied again, so a copy that was interrupted can be repeated.
-
-        Args:
-            what: A reference, a version, a model with all of its versions, or a list.
-            to: The registry to copy into.
-
-        Returns:
-            The copy, or for a model or a list the copies in order.
+        there already is not copied again, so a copy that was interrupted can be repeated. A
+        model, with all of its versions, and a list give the copies in order.
 
         Raises:
             NotFoundError: There is no such version.
@@ -423,7 +442,7 @@ class Registry(Shown):
             raise InvalidInputError(f"to must be a Registry, found {to!r:.80}")
         items = [what] if isinstance(what, (str, Version)) else list(what)
         chosen = [self._own(item) for item in items]
-        courier = Courier(self._home, self._history, to._home, to._receive)
+        courier = Courier(self._home, self._history, to._home, to._writer.receive)
         found = [courier.copy(version._history, version._pointer) for version in chosen]
         copies = [Version(history, pointer, to._allow) for history, pointer in found]
         return copies[0] if isinstance(what, (str, Version)) else copies
@@ -431,29 +450,19 @@ class Registry(Shown):
     def _own(self, item: Any) -> Version:
         if isinstance(item, str):
             return self.get(item)
-        if not isinstance(item, Version):
-            raise InvalidInputError(f"copy takes references and versions, found {item!r:.80}")
-        if item._line.registry_id != self.id:
-            raise InvalidInputError(f"{item.ref} is of another registry; copy it from there")
+        if not isinstance(item, Version) or item._line.registry_id != self.id:
+            found = f"{item!r:.60}: none, or of another registry"
+            raise InvalidInputError(f"copy takes references and versions, found {found}")
         return item
-
-    def _receive(self, name: str) -> History:
-        line = self._line(check_name(name, "model"))
-        self._home.create_model(line.name, name)
-        return self._history(line.name)
 
     def fork(self, *, reason: str) -> str:
         """Give a copied folder an id of its own, before it is written to; the id is returned.
 
         Two places of one id can never be told apart again once both are written to. That a folder
         is a copy cannot be seen from the inside, so nothing but you can know when to call this.
-
-        Raises:
-            NotARegistryError: The place is empty.
         """
-        found = self._home.fork(check_text(reason, "reason"))
         self._histories = {}
-        return found
+        return self._home.fork(check_text(reason, "reason"))
 
     # ---- upkeep
 
@@ -474,22 +483,15 @@ class Registry(Shown):
         """Give three lines to keep elsewhere, such as in git, that pin what every journal says.
 
         Without one nobody can tell a journal that was cut off from one that was never longer.
-
-        Raises:
-            NotARegistryError: The place is empty.
         """
-        return pin(self._home, [history.line for history in self._all()])
+        return pin(self._home, self._lines())
 
     def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
         """Clear what crashes left: claims without a commit, bytes of deleted versions, temporaries.
 
-        Args:
-            older_than: Leave what is younger; a save that is slower than this claims another
-                number.
-            dry_run: Only tell what would be done.
+        A save that is slower than `older_than` claims another number.
         """
-        lines = [history.line for history in self._all()]
-        return upkeep.gc(self._home, lines, older_than=older_than, dry_run=dry_run)
+        return upkeep.gc(self._home, self._lines(), older_than=older_than, dry_run=dry_run)
 
     def usage(self) -> upkeep.Usage:
         """Count versions and bytes of each model."""

@@ -70,7 +70,7 @@ class Target:
         commit: Commits notes, an object and artifacts as a version of a model.
     """
 
-    prepare: Callable[[], None]
+    prepare: Callable[[], object]
     spool: Callable[[bool], Spool]
     commit: Callable[[str, Notes, Any, tuple[Blob, ...]], Version]
 

@@ -1,5 +1,8 @@
 """What a journal says: entries folded to state, without I/O.
 
+How any journal is folded, and the rules of two of them: a model's facts, and what is decided for
+the whole registry. Those of a model's decisions stand in `stages`.
+
 The fold is total. An event whose precondition fails, or whose fields are not what the format
 says, is void: it changes nothing and is counted. An event of an unknown kind that must be
 understood stops reading. States are records: a merge keeps the state after its last entry.
@@ -14,9 +17,8 @@ from typing import Any, TypeVar
 import attrs
 
 from modelversion.errors import RecordError, UnknownEventError
+from modelversion.events import PolicySet, StagesSet
 from modelversion.records import (
-    AliasDeleted,
-    AliasSet,
     Entry,
     ModelCreated,
     NoteAdded,
@@ -24,10 +26,7 @@ from modelversion.records import (
     TagsChanged,
     VersionAbandoned,
     VersionCommitted,
-    VersionDeleted,
     VersionRepeated,
-    VersionRestored,
-    VersionWithdrawn,
 )
 from modelversion.schema import Json, from_json
 
@@ -59,6 +58,15 @@ class Ranges:
         """The highest number, 0 if there is none."""
         return self.pairs[-1][1] if self.pairs else 0
 
+    def discard(self, number: int) -> Ranges:
+        """Give the set without a number."""
+        if number not in self:
+            return self
+        i = bisect_right(self.pairs, number, key=_first) - 1
+        first, last = self.pairs[i]
+        rest = [(a, b) for a, b in ((first, number - 1), (number + 1, last)) if a <= b]
+        return Ranges((*self.pairs[:i], *rest, *self.pairs[i + 1 :]))
+
     def add(self, number: int) -> Ranges:
         """Give the set with one more number."""
         if number in self:
@@ -75,6 +83,9 @@ class Ranges:
 
 def _first(pair: tuple[int, int]) -> int:
     return pair[0]
+
+
+NO_NUMBERS = Ranges()
 
 
 @attrs.frozen(kw_only=True)
@@ -112,33 +123,44 @@ class Facts:
 
 
 @attrs.frozen(kw_only=True)
-class Withdrawal:
-    """Why and when a version was withdrawn, and which to use instead."""
+class Rules:
+    """By what models are governed: stages in order, which are shared, stage -> policy."""
 
-    reason: str
-    time: str
-    use_instead: int | None = None
+    stages: tuple[str, ...] = ("development", "staging", "production")
+    shared: tuple[str, ...] = ()
+    policies: dict[str, Json] = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
-class Decisions:
-    """The state of a model's journal of decisions."""
+DEFAULT_RULES = Rules()
 
-    aliases: dict[str, Pointer] = attrs.field(factory=dict)
-    withdrawn: dict[int, Withdrawal] = attrs.field(factory=dict)
-    deleted: Ranges = Ranges()
-    void: int = 0
 
-    def held_by(self, number: int) -> list[str]:
-        """Name the aliases that hold a version."""
-        return sorted(alias for alias, held in self.aliases.items() if held.number == number)
+def rules_of(stages: Any, shared: Any, policies: Any) -> Rules | None:
+    """Give rules from plain JSON; None if it is not what the format says."""
+    names = (*stages, *shared)
+    if not isinstance(policies, dict) or not all(isinstance(n, str) and n for n in names):
+        return None
+    known = set(stages)
+    if not known or len(known) != len(stages) or not {*shared, *policies} <= known:
+        return None
+    if not all(isinstance(policy, dict) for policy in policies.values()):
+        return None
+    return Rules(stages=tuple(stages), shared=tuple(shared), policies=policies)
 
 
 @attrs.frozen(kw_only=True)
 class Models:
-    """The state of the registry's own journal: model name in lower case -> first spelling."""
+    """The state of the registry's own journal.
+
+    Attributes:
+        names: Model name in lower case -> first spelling.
+        rules: The stages and policies that are to be adopted by each model.
+        governed: The position of the last entry that changed the rules, 0 without one.
+        void: How many entries made no sense.
+    """
 
     names: dict[str, str] = attrs.field(factory=dict)
+    rules: Rules = DEFAULT_RULES
+    governed: int = 0
     void: int = 0
 
 
@@ -208,8 +230,8 @@ def _committed(state: Facts, event: VersionCommitted, entry: Entry) -> Facts | N
     )
 
 
-def pointer(event: VersionCommitted | AliasSet) -> Pointer:
-    """Give the pointer that an event holds."""
+def pointer(event: Any) -> Pointer:
+    """Give the pointer that an event holds: a commit, an alias, a promotion or a roll-back."""
     return Pointer(number=event.number, nonce=event.nonce, size=event.size, sha256=event.sha256)
 
 
@@ -233,40 +255,6 @@ def _about_committed(state: Facts, event: Any, entry: Entry) -> Facts | None:
     return state if event.number in state.committed else None
 
 
-def _alias_set(state: Decisions, event: AliasSet, entry: Entry) -> Decisions | None:
-    if event.number in state.deleted:
-        return None
-    return attrs.evolve(state, aliases={**state.aliases, event.alias: pointer(event)})
-
-
-def _alias_deleted(state: Decisions, event: AliasDeleted, entry: Entry) -> Decisions | None:
-    if event.alias not in state.aliases:
-        return None
-    kept = {alias: held for alias, held in state.aliases.items() if alias != event.alias}
-    return attrs.evolve(state, aliases=kept)
-
-
-def _withdrawn(state: Decisions, event: VersionWithdrawn, entry: Entry) -> Decisions | None:
-    if event.number in state.deleted or event.number in state.withdrawn:
-        return None
-    why = Withdrawal(reason=event.reason, time=entry.time, use_instead=event.use_instead)
-    return attrs.evolve(state, withdrawn={**state.withdrawn, event.number: why})
-
-
-def _restored(state: Decisions, event: VersionRestored, entry: Entry) -> Decisions | None:
-    if event.number not in state.withdrawn:
-        return None
-    kept = {number: why for number, why in state.withdrawn.items() if number != event.number}
-    return attrs.evolve(state, withdrawn=kept)
-
-
-def _deleted(state: Decisions, event: VersionDeleted, entry: Entry) -> Decisions | None:
-    if event.number in state.deleted or state.held_by(event.number):
-        return None
-    kept = {number: why for number, why in state.withdrawn.items() if number != event.number}
-    return attrs.evolve(state, deleted=state.deleted.add(event.number), withdrawn=kept)
-
-
 def _model_created(state: Models, event: ModelCreated, entry: Entry) -> Models | None:
     if event.model in state.names or event.display.lower() != event.model:
         return None
@@ -277,7 +265,24 @@ def _registry_forked(state: Models, event: RegistryForked, entry: Entry) -> Mode
     return state
 
 
-# ---- the three journals of this format -----------------------------------------------------------
+def _stages_set(state: Models, event: StagesSet, entry: Entry) -> Models | None:
+    rules = rules_of(event.stages, event.shared, state.rules.policies)
+    if rules is None:
+        return None
+    return attrs.evolve(state, rules=rules, governed=entry.position)
+
+
+def _policy_set(state: Models, event: PolicySet, entry: Entry) -> Models | None:
+    if event.stage not in state.rules.stages:
+        return None
+    kept = {stage: policy for stage, policy in state.rules.policies.items() if stage != event.stage}
+    if event.policy:
+        kept[event.stage] = event.policy
+    rules = attrs.evolve(state.rules, policies=kept)
+    return attrs.evolve(state, rules=rules, governed=entry.position)
+
+
+# ---- states as JSON ------------------------------------------------------------------------------
 
 
 def _facts_json(state: Facts) -> Json:
@@ -293,8 +298,8 @@ def _facts_json(state: Facts) -> Json:
 
 def _facts_from(value: Json) -> Facts:
     return Facts(
-        committed=_ranges(value["committed"]),
-        abandoned=_ranges(value["abandoned"]),
+        committed=ranges_from(value["committed"]),
+        abandoned=ranges_from(value["abandoned"]),
         newest=None if value["newest"] is None else Pointer(**value["newest"]),
         content=value["content"],
         runs=tuple((a, b, c) for a, b, c in value["runs"]),
@@ -302,26 +307,30 @@ def _facts_from(value: Json) -> Facts:
     )
 
 
-def _ranges(pairs: Any) -> Ranges:
+def ranges_from(pairs: Any) -> Ranges:
+    """Give a set of numbers from its JSON."""
     return Ranges(tuple((first, last) for first, last in pairs))
 
 
-def _decisions_json(state: Decisions) -> Json:
+def rules_json(rules: Rules) -> Json:
+    """Give rules as the JSON that a merge and an adoption keep."""
+    return {"policies": rules.policies, "shared": rules.shared, "stages": rules.stages}
+
+
+def _models_json(state: Models) -> Json:
     return {
-        "aliases": {alias: attrs.asdict(held) for alias, held in state.aliases.items()},
-        "deleted": state.deleted.pairs,
+        "governed": state.governed,
+        "names": state.names,
+        "rules": rules_json(state.rules),
         "void": state.void,
-        "withdrawn": {str(n): attrs.asdict(why) for n, why in state.withdrawn.items()},
     }
 
 
-def _decisions_from(value: Json) -> Decisions:
-    return Decisions(
-        aliases={alias: Pointer(**held) for alias, held in value["aliases"].items()},
-        deleted=_ranges(value["deleted"]),
-        void=value["void"],
-        withdrawn={int(n): Withdrawal(**why) for n, why in value["withdrawn"].items()},
-    )
+def _models_from(value: Json) -> Models:
+    rules = rules_of(**value["rules"])
+    if rules is None:
+        raise ValueError("rules")  # the merge is passed over
+    return Models(names=value["names"], rules=rules, governed=value["governed"], void=value["void"])
 
 
 FACTS = Fold(
@@ -336,24 +345,14 @@ FACTS = Fold(
     _facts_json,
     _facts_from,
 )
-DECISIONS = Fold(
-    Decisions(),
-    {
-        AliasSet.kind: (AliasSet, _alias_set),
-        AliasDeleted.kind: (AliasDeleted, _alias_deleted),
-        VersionWithdrawn.kind: (VersionWithdrawn, _withdrawn),
-        VersionRestored.kind: (VersionRestored, _restored),
-        VersionDeleted.kind: (VersionDeleted, _deleted),
-    },
-    _decisions_json,
-    _decisions_from,
-)
 MODELS = Fold(
     Models(),
     {
         ModelCreated.kind: (ModelCreated, _model_created),
         RegistryForked.kind: (RegistryForked, _registry_forked),
+        StagesSet.kind: (StagesSet, _stages_set),
+        PolicySet.kind: (PolicySet, _policy_set),
     },
-    lambda state: {"names": state.names, "void": state.void},
-    lambda value: Models(names=value["names"], void=value["void"]),
+    _models_json,
+    _models_from,
 )

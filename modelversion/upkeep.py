@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 
-from modelversion import _json, layout
+from modelversion import _json, current, layout
 from modelversion.display import Facts as Listed
 from modelversion.display import Page, Shown, Table, size
 from modelversion.errors import (
@@ -17,9 +18,11 @@ from modelversion.errors import (
     IntegrityError,
     InUseError,
     InvalidInputError,
+    LiveVersionWarning,
     StorageError,
     VersionNotFoundError,
 )
+from modelversion.governing import append
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.records import (
@@ -32,7 +35,8 @@ from modelversion.records import (
 )
 from modelversion.schema import from_json, to_json
 from modelversion.snapshot import check_text
-from modelversion.state import Decisions, Facts, Pointer
+from modelversion.stages import Decisions
+from modelversion.state import Facts, Pointer
 from modelversion.storage import Item, Store
 from modelversion.verification import walk
 from modelversion.versions import Line, fetch
@@ -41,7 +45,10 @@ DAY = timedelta(days=1)
 
 
 def withdraw(line: Line, number: int, *, reason: str, use_instead: int | None) -> None:
-    """Mark a version as not to be used; loading it warns from now on."""
+    """Mark a version as not to be used; loading it warns from now on.
+
+    It stays in the stages that it is in, and the caller is warned of that.
+    """
     reason = check_text(reason, "reason")
 
     def decide(state: Decisions) -> VersionWithdrawn:
@@ -50,7 +57,11 @@ def withdraw(line: Line, number: int, *, reason: str, use_instead: int | None) -
             raise ConflictError(f"{line.ref(number)} is withdrawn already")
         return VersionWithdrawn(number=number, reason=reason, use_instead=use_instead)
 
-    line.decisions.append(decide, actor=line.home.actor)
+    after: Decisions = append(line, decide).state
+    stages = after.stages_of(number)
+    if stages:
+        text = f"{line.ref(number)} is still in {', '.join(stages)}; roll back or promote another"
+        warnings.warn(text, LiveVersionWarning, stacklevel=current.user_level())
 
 
 def restore(line: Line, number: int, *, reason: str) -> None:
@@ -62,7 +73,7 @@ def restore(line: Line, number: int, *, reason: str) -> None:
             raise ConflictError(f"{line.ref(number)} is not withdrawn")
         return VersionRestored(number=number, reason=reason)
 
-    line.decisions.append(decide, actor=line.home.actor)
+    append(line, decide)
 
 
 def _refuse_deleted(line: Line, number: int, state: Decisions) -> None:
@@ -73,11 +84,17 @@ def _refuse_deleted(line: Line, number: int, state: Decisions) -> None:
 # ---- deleting ------------------------------------------------------------------------------------
 
 
-def delete(line: Line, version: Pointer, *, reason: str) -> None:
+def delete(line: Line, version: Pointer, *, reason: str, spare_staged: bool = False) -> None:
     """Append the tombstone, then remove the bytes.
 
+    Args:
+        line: The model.
+        version: What is deleted.
+        reason: Why.
+        spare_staged: Refuse a version that was ever in a stage, too.
+
     Raises:
-        InUseError: An alias holds the version.
+        InUseError: A stage or an alias holds the version.
     """
     reason = check_text(reason, "reason")
     files = _tombstone_files(line, version)
@@ -85,23 +102,30 @@ def delete(line: Line, version: Pointer, *, reason: str) -> None:
     def decide(state: Decisions) -> VersionDeleted:
         _refuse_deleted(line, version.number, state)
         refuse_held(line, version.number, state)
+        if spare_staged and state.was_staged(version.number):
+            raise InUseError(f"{line.ref(version.number)} was in a stage")
         return VersionDeleted(
             number=version.number, reason=reason, sha256=version.sha256, files=files
         )
 
-    line.decisions.append(decide, actor=line.home.actor)
+    append(line, decide)
     sweep(line, version.number)
 
 
 def refuse_held(line: Line, number: int, state: Decisions) -> None:
-    """Raise if an alias holds a version.
+    """Raise if a stage or an alias holds a version.
 
     Raises:
         InUseError: One does; all that do are named.
     """
-    held = state.held_by(number)
-    if held:
-        names = ", ".join(repr(alias) for alias in held)
+    stages, aliases = state.stages_of(number), state.held_by(number)
+    if stages:
+        names = ", ".join(stages)
+        raise InUseError(
+            f"{line.ref(number)} is in {names}; promote another or clear_stage() first"
+        )
+    if aliases:
+        names = ", ".join(repr(alias) for alias in aliases)
         raise InUseError(
             f"{line.ref(number)} is held by the alias {names}; move or delete it first"
         )
@@ -169,17 +193,28 @@ def whole_registry(history: History) -> Iterator[History]:
         yield history if line is own else History(line)
 
 
-def delete_all(versions: Sequence[tuple[Line, Pointer]], *, reason: str) -> None:
-    """Delete versions of any models, in order; if an alias holds one, none is deleted.
+def delete_all(history: History, version: Pointer, *, reason: str, everywhere: bool) -> None:
+    """Delete a version, with those of any model that hold the same object if that is said.
+
+    If a stage or an alias holds one of them, none is deleted.
 
     Raises:
-        InUseError: An alias holds one of them.
+        InUseError: One is held, or others hold the same object and `everywhere` is not said.
     """
     reason = check_text(reason, "reason")
-    for line, version in versions:
-        refuse_held(line, version.number, line.decisions.head().state)
-    for line, version in versions:
-        delete(line, version, reason=reason)
+    line = history.line
+    twins = same_object(history, version.number)
+    if twins and not everywhere:
+        names = ", ".join(other.ref(twin.number) for other, twin in twins)
+        raise InUseError(
+            f"{names} hold{'s' if len(twins) == 1 else ''} the same object as "
+            f"{line.ref(version.number)}; delete(everywhere=True) deletes all of them"
+        )
+    doomed = [*twins, (line, version)]
+    for other, twin in doomed:
+        refuse_held(other, twin.number, other.decisions.head().state)
+    for other, twin in doomed:
+        delete(other, twin, reason=reason)
 
 
 # ---- pruning -------------------------------------------------------------------------------------
@@ -208,18 +243,19 @@ def _versions(numbers: Sequence[int]) -> str:
 def prune(
     history: History, *, keep: int, best: Iterable[int], dry_run: bool, reason: str
 ) -> PruneReport:
-    """Delete all but the newest `keep` versions, the best ones, and what an alias holds."""
+    """Delete all but the newest `keep`, the best, and what an alias holds or a stage ever held."""
     numbers = history.refresh().numbers()
     held = {pointer.number for pointer in history.decisions.aliases.values()}
+    held |= {number for number in numbers if history.decisions.was_staged(number)}
     kept = set(numbers[len(numbers) - keep :] if keep else ()) | set(best) | held
     doomed = [number for number in numbers if number not in kept]
     size = sum(history.full(number).get("bytes", 0) for number in doomed)
     deleted = []
     for number in doomed:
         if not dry_run:
-            # Another process may have put an alias on it since we looked.
+            # Another process may have promoted it or put an alias on it since we looked.
             with contextlib.suppress(InUseError, VersionNotFoundError):
-                delete(history.line, history.pointer(number), reason=reason)
+                delete(history.line, history.pointer(number), reason=reason, spare_staged=True)
                 deleted.append(number)
     shown = doomed if dry_run else deleted
     rest = [number for number in numbers if number not in shown]

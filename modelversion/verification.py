@@ -21,7 +21,8 @@ from modelversion.inspection import problems as problems_of
 from modelversion.records import Claim, VersionCommitted, VersionRecord
 from modelversion.refs import check_name
 from modelversion.schema import Json, from_json
-from modelversion.state import Decisions, Facts, Pointer, pointer
+from modelversion.stages import Decisions
+from modelversion.state import Facts, Pointer, pointer
 from modelversion.storage import Store
 from modelversion.versions import Line, fetch
 

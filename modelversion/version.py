@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Mapping
+from types import EllipsisType, MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from modelversion import current, layout, upkeep
+from modelversion import current, upkeep
 from modelversion._json import decode
 from modelversion.display import Page, Shown
 from modelversion.errors import (
-    FileMissingError,
-    InUseError,
     InvalidInputError,
-    ModelVersionError,
 )
-from modelversion.files import write_files
 from modelversion.history import History
 from modelversion.loading import (
     allowed,
+    deleted_or_damaged,
     load_object,
-    open_file,
-    recorded_metrics,
-    recorded_params,
-    spelt,
     warn_withdrawn,
 )
-from modelversion.metrics import Metrics, check_key, direction
+from modelversion.metrics import check_key
+from modelversion.recorded import Recorded
 from modelversion.records import (
-    Actor,
-    CodeRecord,
-    CopiedFrom,
-    DataRecord,
-    EnvironmentRecord,
-    FileRecord,
     NoteAdded,
     TagsChanged,
-    VersionRecord,
 )
-from modelversion.redaction import Redaction, known_secrets, redact
+from modelversion.redaction import known_secrets, redact
 from modelversion.serializers import Allow
 from modelversion.snapshot import check_tags, check_text
-from modelversion.state import Decisions, Pointer
-from modelversion.storage import KeyAbsent
-from modelversion.verification import VerifyReport, verify_version
+from modelversion.stages import Decisions
+from modelversion.state import Pointer
 from modelversion.versions import (
-    Line,
-    Opened,
-    copied_from,
     open_version,
     refuse_deleted,
     resolve,
@@ -58,11 +38,13 @@ from modelversion.versions import (
 
 if TYPE_CHECKING:
     from modelversion.diff import Diff
-    from modelversion.graph import Steps
+    from modelversion.judging import GateReport
     from modelversion.lineage import Lineage
+    from modelversion.promotion import Candidate
+    from modelversion.timeline import Decision
 
 
-class Version(Shown):
+class Version(Recorded, Shown):
     """An immutable, numbered snapshot of an object and of what was recorded beside it.
 
     What was recorded is read from storage at its first use and kept; aliases, tags and notes
@@ -71,44 +53,10 @@ class Version(Shown):
 
     def __init__(self, history: History, pointer: Pointer, allow: Allow | None = None) -> None:
         self._history = history
-        self._line: Line = history.line
+        self._line = history.line
         self._pointer = pointer
         self._allow = allow
-        self._opened: Opened | None = None
-
-    # ---- identity
-
-    @property
-    def number(self) -> int:
-        """The version's number, from 1."""
-        return self._pointer.number
-
-    @property
-    def model(self) -> str:
-        """The model's name in its first spelling."""
-        return self._line.display
-
-    @property
-    def ref(self) -> str:
-        """The printed reference, such as `churn:3`."""
-        return self._line.ref(self.number)
-
-    @property
-    def digest(self) -> str:
-        """The sha256 of `version.json` in hex, which covers every byte of the version."""
-        return self._pointer.sha256
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Version) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[str, str, int]:
-        return self._line.registry_id, self._line.name, self.number
-
-    def __repr__(self) -> str:
-        return f"<Version {self.ref}{self._glance()}>"
+        self._opened = None
 
     def _page(self) -> Page:
         from modelversion.views.version import version_page
@@ -121,112 +69,6 @@ class Version(Shown):
             read=opened.files.read,
             url=self._line.home.store.url,
         )
-
-    def _glance(self) -> str:
-        try:
-            record = self._open().record
-        except ModelVersionError as e:  # a repr never raises
-            return f" ({type(e).__name__})"
-        kind = "" if record.object is None else " " + record.object.type.rsplit(".", 1)[-1]
-        shown = [f" {name}={_short(value)}" for name, value in list(self.metrics.items())[:3]]
-        return "".join(c if c.isprintable() else "?" for c in "".join([kind, *shown]))
-
-    def _open(self) -> Opened:
-        if self._opened is None:
-            self._opened = open_version(self._line, self._pointer)
-        return self._opened
-
-    @property
-    def _record(self) -> VersionRecord:
-        return self._open().record
-
-    # ---- what was recorded
-
-    @property
-    def created_at(self) -> str:
-        """When the number was claimed: RFC 3339, UTC."""
-        return self._record.created_at
-
-    @property
-    def actor(self) -> Actor:
-        """Who saved it, and how that is known."""
-        return self._record.actor
-
-    @property
-    def description(self) -> str | None:
-        """The description given when it was saved."""
-        return self._record.description
-
-    @property
-    def type(self) -> str | None:
-        """The full name of the object's type, None without an object."""
-        return None if self._record.object is None else self._record.object.type
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The params, with the types they had."""
-        return recorded_params(self._record)
-
-    @property
-    def metrics(self) -> Metrics:
-        """The metrics: name -> last value; `metrics.series(name)` gives those logged by step."""
-        return recorded_metrics(self._record, self.open)
-
-    @property
-    def failed(self) -> str | None:
-        """What stopped the run that made it, None for one that came to its end."""
-        return self._record.failed
-
-    def higher_is_better(self, metric: str) -> bool | None:
-        """Tell a metric's direction: the one it was saved with, else what its name says."""
-        record = self._record.metrics.get(metric)
-        explicit = None if record is None else record.higher_is_better
-        return direction(metric) if explicit is None else explicit
-
-    @property
-    def data(self) -> Mapping[str, DataRecord]:
-        """The data it was made from: name -> type, shape and columns."""
-        return MappingProxyType({item.name: item for item in self._record.data})
-
-    @property
-    def steps(self) -> Steps:
-        """The steps that led to it, and the parts of its pipeline; `print(v.steps)` shows them."""
-        from modelversion.graph import Steps
-
-        return Steps(self._record.steps, self._record.data)
-
-    @property
-    def code(self) -> CodeRecord | None:
-        """The function that made it, and the path of its source among the files."""
-        return self._record.code
-
-    @property
-    def environment(self) -> EnvironmentRecord | None:
-        """Python, platform and every installed distribution when it was saved."""
-        return self._record.environment
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """References of the versions it was made from; of a copy, those that are here too."""
-        if self.copied_from is None:
-            return self._record.parents
-        return tuple(self._history.refresh().full(self.number).get("parents", ()))
-
-    @property
-    def copied_from(self) -> CopiedFrom | None:
-        """Where it was copied from, None for a version that was saved here."""
-        return copied_from(self._line, self._pointer, self._record.origin)
-
-    @property
-    def redactions(self) -> tuple[Redaction, ...]:
-        """What was redacted when it was saved: the path and the rule of each."""
-        found = self._record.redactions
-        return tuple(Redaction(path, str(rule)) for path in sorted(found) for rule in found[path])
-
-    @property
-    def files(self) -> tuple[FileRecord, ...]:
-        """Every file with its size in bytes and sha256."""
-        return self._record.files
 
     # ---- what can change
 
@@ -247,6 +89,11 @@ class Version(Shown):
     def aliases(self) -> list[str]:
         """The aliases that name it now."""
         return list(self._line.decisions.head().state.held_by(self.number))
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that it is in now, in their order."""
+        return list(self._line.decisions.head().state.stages_of(self.number))
 
     @property
     def withdrawn(self) -> str | None:
@@ -334,68 +181,15 @@ class Version(Shown):
             remote=line.home.store.remote,
             registry_id=line.registry_id,
         )
-        why = decided.withdrawn.get(self.number)
+        number = self._pointer.number
+        why = decided.withdrawn.get(number)
         if why is not None:
-            warn_withdrawn(line, self.number, why)
+            warn_withdrawn(line, number, why)
         opened = open_version(line, self._pointer)
-        with self._deleted_or_damaged():
-            value = load_object(opened, line.label(self.number), mmap=mmap, allow=allow)
-        current.loaded(value, line.label(self.number))
+        with deleted_or_damaged(line, number):
+            value = load_object(opened, line.label(number), mmap=mmap, allow=allow)
+        current.loaded(value, line.label(number))
         return value
-
-    @contextlib.contextmanager
-    def _deleted_or_damaged(self) -> Iterator[None]:
-        """Look again at what was decided before a missing file is called damage."""
-        try:
-            yield
-        except (FileMissingError, KeyAbsent) as e:
-            refuse_deleted(self._line, self.number)
-            if isinstance(e, KeyAbsent):
-                raise FileMissingError(f"{self.ref}: {e} is missing") from e
-            raise
-
-    def open(self, path: str) -> BinaryIO:
-        """Open a file of the version for reading, after its bytes were verified.
-
-        Args:
-            path: Its path, such as `artifacts/roc.png`.
-
-        Raises:
-            ArtifactNotFoundError: The version has no such file.
-            IntegrityError: Its bytes are not the committed ones.
-        """
-        opened = self._open()
-        with self._deleted_or_damaged():
-            return open_file(opened, path)
-
-    def download(self, folder: str | os.PathLike[str], *paths: str) -> Path:
-        """Copy verified files below a folder and give it.
-
-        Args:
-            folder: Where to; made if absent. No file there is replaced.
-            paths: Which files; without any, all and `version.json` with them, so that
-                `modelversion.open_directory` reads the copy.
-
-        Raises:
-            InvalidInputError: A file of that name is there already.
-            IntegrityError: Bytes are not the committed ones.
-        """
-        opened, target = self._open(), Path(folder)
-        chosen = [spelt(opened, path) for path in paths]
-        wanted = chosen or [file.path for file in opened.record.files]
-        try:
-            with self._deleted_or_damaged():
-                write_files(opened.files, wanted, target)
-                if not chosen:
-                    self._write_record(target)
-        except FileExistsError as e:
-            raise InvalidInputError(f"{e.filename} exists; download into another folder") from e
-        return target
-
-    def _write_record(self, target: Path) -> None:
-        data = self._line.home.store.read(f"{self._line.folder(self.number)}/{layout.VERSION}")
-        with (target / layout.VERSION).open("xb") as out:
-            out.write(data)
 
     def diff(self, other: Version) -> Diff:
         """Compare it with another version, of this model or of any: what changed since that one.
@@ -418,9 +212,78 @@ class Version(Shown):
         key = (self._line.name, self.number)
         return lineage(family, [key], of=self.ref, record=self._record)
 
-    def verify(self) -> VerifyReport:
-        """Read and hash every file; the report is falsy and names each that is broken."""
-        return verify_version(self._line, self._pointer)
+    # ---- stages
+
+    def promote(
+        self,
+        stage: str,
+        *,
+        reason: str | None = None,
+        if_current: int | EllipsisType | None = ...,
+        override: bool = False,
+    ) -> Decision:
+        """Put it into a stage, if it passes what the stage's policy asks.
+
+        It stays in the stages that it is in. Where it is in the stage already, nothing is done
+        and the decision that brought it there is given.
+
+        Args:
+            stage: Such as `"production"`; case is ignored.
+            reason: Why; a policy or an override may want it.
+            if_current: Refuse unless this number is in the stage now; None is for an empty one.
+                Without it, a promotion that meets another is judged again and warns.
+            override: Pass over what is not met, where the policy allows that; recorded.
+
+        Raises:
+            StageNotFoundError: There is no such stage.
+            GateFailedError: Something is not met; the report has a line for each gate.
+            StageMovedError: Another version is there than `if_current` names.
+        """
+        from modelversion.promotion import Wish, promote
+
+        wish = Wish(reason=reason, if_current=if_current, override=override)
+        return promote(self._candidate(), stage, wish)
+
+    def check(self, stage: str) -> GateReport:
+        """Judge it as `promote` would, and do nothing.
+
+        Raises:
+            StageNotFoundError: There is no such stage.
+        """
+        from modelversion.promotion import check
+
+        return check(self._candidate(), stage)
+
+    def approve(self, stage: str, *, reason: str) -> Decision:
+        """Approve that it goes to a stage; that stands until something moves there.
+
+        Raises:
+            ApprovalError: You are its author, or have approved it already.
+        """
+        from modelversion.approving import approve
+
+        return approve(self._candidate(), stage, reason=reason)
+
+    def reject(self, stage: str, *, reason: str) -> Decision:
+        """Object to it in a stage; that blocks it until you withdraw that, or approve it."""
+        from modelversion.approving import reject
+
+        return reject(self._candidate(), stage, reason=reason)
+
+    def withdraw_approval(self, stage: str, *, reason: str) -> Decision:
+        """Take back your approval or rejection.
+
+        Raises:
+            ApprovalError: There is none of yours.
+        """
+        from modelversion.approving import withdraw_approval
+
+        return withdraw_approval(self._candidate(), stage, reason=reason)
+
+    def _candidate(self) -> Candidate:
+        from modelversion.promotion import Candidate
+
+        return Candidate(self._history, self._pointer, self)
 
     # ---- end of life
 
@@ -459,17 +322,6 @@ class Version(Shown):
                 object.
 
         Raises:
-            InUseError: An alias holds it, or other versions hold the same bytes.
+            InUseError: A stage or an alias holds it, or other versions hold the same bytes.
         """
-        twins = upkeep.same_object(self._history, self.number)
-        if twins and not everywhere:
-            names = ", ".join(line.ref(twin.number) for line, twin in twins)
-            raise InUseError(
-                f"{names} hold{'s' if len(twins) == 1 else ''} the same object as {self.ref}; "
-                "delete(everywhere=True) deletes all of them"
-            )
-        upkeep.delete_all([*twins, (self._line, self._pointer)], reason=reason)
-
-
-def _short(value: float) -> str:
-    return str(value)[:12] if isinstance(value, int) else f"{value:.4g}"
+        upkeep.delete_all(self._history, self._pointer, reason=reason, everywhere=everywhere)

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from modelversion import _json, layout
+from modelversion.decisions import DECISIONS
 from modelversion.errors import (
     AliasNotFoundError,
     DigestMismatchError,
@@ -38,7 +39,8 @@ from modelversion.records import (
 from modelversion.refs import LATEST
 from modelversion.schema import from_json, stored
 from modelversion.snapshot import Snapshot
-from modelversion.state import DECISIONS, FACTS, Decisions, Facts, Pointer, pointer
+from modelversion.stages import Decisions
+from modelversion.state import FACTS, Facts, Pointer, pointer
 from modelversion.storage import Blob, KeyAbsent, KeyTaken, nonce
 
 _SHARE_FROM = 2**20
@@ -279,7 +281,7 @@ def unless_abandoned(event: VersionCommitted) -> Callable[[Facts], VersionCommit
 
 
 def resolve(line: Line, selector: int | str | None, known: Known = MappingProxyType({})) -> Pointer:
-    """Give the pointer of a number, of `latest` (also None, -1, -2 ...), or of an alias.
+    """Give the pointer of a number, of `latest` (also None, -1, -2 ...), of a stage or an alias.
 
     Args:
         line: The model.
@@ -287,11 +289,11 @@ def resolve(line: Line, selector: int | str | None, known: Known = MappingProxyT
         known: What some keys of its journals were just found to hold.
 
     Raises:
-        VersionNotFoundError: There is no such version, or it was deleted.
-        AliasNotFoundError: There is no such alias.
+        VersionNotFoundError: There is no such version, it was deleted, or the stage is empty.
+        AliasNotFoundError: There is no such stage or alias.
     """
-    if isinstance(selector, str) and is_alias(selector):
-        return _alias(line, selector, known)
+    if isinstance(selector, str) and is_name(selector):
+        return _named(line, selector.lower(), known)
     facts, decisions = read_heads(line.facts, line.decisions, known=known)
     decided: Decisions = decisions.state
     number = _number(line, selector, facts.state, decided)
@@ -306,24 +308,29 @@ def resolve(line: Line, selector: int | str | None, known: Known = MappingProxyT
 
 def first_look(model: str, selector: int | str | None) -> list[str]:
     """Give the keys that resolving asks for when nothing of a model was read yet."""
-    names = ["decisions"] if is_alias(selector) else ["journal", "decisions"]
+    names = ["decisions"] if is_name(selector) else ["journal", "decisions"]
     return [key for name in names for key in first_keys(layout.journal(model, name))]
 
 
-def is_alias(selector: int | str | None) -> bool:
-    """Tell an alias from a number and from `latest`."""
+def is_name(selector: int | str | None) -> bool:
+    """Tell a stage or an alias from a number and from `latest`."""
     return isinstance(selector, str) and selector != LATEST
 
 
-def _alias(line: Line, name: str, known: Known) -> Pointer:
+def _named(line: Line, name: str, known: Known) -> Pointer:
+    """Give what is in a stage, or what an alias names."""
     state: Decisions = line.decisions.head(known).state
-    try:
-        return state.aliases[name.lower()]
-    except KeyError:
-        names = ", ".join(sorted(state.aliases)) or "none"
-        raise AliasNotFoundError(
-            f"{line.display} has no alias {name!r}; aliases: {names}"
-        ) from None
+    stages = state.stage_names()
+    held = state.live(name) if name in stages else state.aliases.get(name)
+    if held is not None:
+        return held
+    if name in stages:
+        raise VersionNotFoundError(f"no version of {line.display} is in {name}; promote one")
+    aliases = ", ".join(sorted(state.aliases)) or "none"
+    raise AliasNotFoundError(
+        f"{line.display} has no stage or alias {name!r}; stages: {', '.join(stages)}; "
+        f"aliases: {aliases}"
+    )
 
 
 def _number(line: Line, selector: int | str | None, facts: Facts, decided: Decisions) -> int:

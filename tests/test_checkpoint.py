@@ -301,7 +301,7 @@ def test_a_registry_put_back_from_an_older_copy_is_found(full, root, tmp_path):
     assert found(root) == set()
     assert found(root, checkpoint) == {
         "policies/000000000006.json",
-        "models/churn/decisions/000000000006.json",
+        "models/churn/decisions/000000000007.json",
         "models/later/journal/000000000001.json",
     }
 

@@ -10,9 +10,10 @@ import pytest
 from explorer import SCENARIOS, ViolationError, explore, simulated
 from explorer.store import SimulatedStore
 
-from modelversion import journal, merges, state, upkeep, version, versions
+from modelversion import decisions, journal, loading, merges, state, upkeep, version, versions
 from modelversion.journal import Journal
-from modelversion.state import Decisions, Ranges
+from modelversion.stages import Decisions
+from modelversion.state import Ranges
 from modelversion.storage import KeyTaken
 from modelversion.verification import walk
 
@@ -278,19 +279,19 @@ def test_mutant_chain_is_not_checked(monkeypatch):
 
 def test_mutant_void_event_is_applied(monkeypatch):
     """A fold that lets an alias name a deleted version is found."""
-    kind, _ = state.DECISIONS.rules["alias.set"]
+    kind, _ = decisions.DECISIONS.rules["alias.set"]
 
     def rule(found, event, entry):
         return attrs.evolve(found, aliases={**found.aliases, event.alias: state.pointer(event)})
 
-    monkeypatch.setitem(state.DECISIONS.rules, "alias.set", (kind, rule))
+    monkeypatch.setitem(decisions.DECISIONS.rules, "alias.set", (kind, rule))
 
     _violation("void", "12: the fold gives")
 
 
 def test_mutant_reader_takes_a_deletion_for_damage(monkeypatch):
     """A reader that does not look again when a file has vanished is found."""
-    for module in (version, versions):
+    for module in (loading, version, versions):
         monkeypatch.setattr(module, "refuse_deleted", lambda line, number: None)
 
     _violation("delete|reader", "FileMissingError")

@@ -413,7 +413,7 @@ def test_a_name_that_is_gone_keeps_its_last_version(churn, followed):
 
     status = ticks(live)
 
-    assert "has no alias 'live'" in status.problem and served(live) == 1
+    assert "has no stage or alias 'live'" in status.problem and served(live) == 1
     churn.set_alias("live", 3)
     assert ticks(live) and served(live) == 3
 

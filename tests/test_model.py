@@ -69,7 +69,7 @@ def test_what_is_not_there_is_a_key_error(churn, selector, error):
 @pytest.mark.parametrize("selector", [True, None, 1.0, (1,), slice(1), b"latest"])
 def test_other_selectors_are_refused(churn, selector):
     """What names no version at all is bad input."""
-    with pytest.raises(InvalidInputError, match="takes a number or an alias, found"):
+    with pytest.raises(InvalidInputError, match="takes a number, a stage or an alias"):
         churn[selector]
 
     assert selector not in churn

@@ -585,7 +585,7 @@ def test_an_unknown_outcome_says_what_to_look_at(monkeypatch, tmp_path):
     unknown = [str(e) for e in found if isinstance(e, OutcomeUnknownError)]
     assert unknown
     for said in unknown:
-        assert "decisions/000000000002.json" in said
+        assert "decisions/000000000003.json" in said
 
 
 # ---- processes ---------------------------------------------------------------------------------

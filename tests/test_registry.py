@@ -337,8 +337,12 @@ def test_references_are_resolved(churn, registry, reference, number):
     [
         ("churn:9", VersionNotFoundError, "no version churn:9; the latest versions are 3, 2, 1"),
         ("churn:0", VersionNotFoundError, "churn has no version 0"),
-        ("churn@champion", AliasNotFoundError, "churn has no alias 'champion'; aliases: none"),
-        ("churn@3", AliasNotFoundError, "churn has no alias '3'"),
+        (
+            "churn@champion",
+            AliasNotFoundError,
+            "stages: development, staging, production; aliases: none",
+        ),
+        ("churn@3", AliasNotFoundError, "churn has no stage or alias '3'"),
         ("churn:a:b", InvalidReferenceError, "write churn, churn:3"),
         (3, InvalidReferenceError, "a reference is text"),
     ],

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelversion._json import dumps, loads
+from modelversion.decisions import DECISIONS
 from modelversion.errors import UnknownEventError
 from modelversion.records import (
     Actor,
@@ -23,7 +24,7 @@ from modelversion.records import (
     VersionWithdrawn,
     event_json,
 )
-from modelversion.state import DECISIONS, FACTS, MAX_RUNS, MODELS, Pointer, Ranges
+from modelversion.state import FACTS, MAX_RUNS, MODELS, Pointer, Ranges
 
 FOLDS = {"facts": FACTS, "decisions": DECISIONS, "models": MODELS}
 

@@ -74,6 +74,7 @@ def test_columns_are_named_after_what_they_hold(zoo):
         "actor": ["ana@team"] * 3,
         "type": ["builtins.dict", "builtins.dict", None],
         "description": [None, "best", None],
+        "stages": ["", "", ""],
         "aliases": ["", "best, champion", ""],
         "withdrawn": [True, False, False],
         "metrics.auc": [0.9, 0.95, None],

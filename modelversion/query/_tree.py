@@ -7,7 +7,16 @@ from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
-_PLAIN: Final = ("number", "created_at", "actor", "description", "type", "alias", "withdrawn")
+_PLAIN: Final = (
+    "number",
+    "created_at",
+    "actor",
+    "description",
+    "type",
+    "stage",
+    "alias",
+    "withdrawn",
+)
 _NAMESPACES: Final = ("data", "metrics", "params", "tags")
 
 FIELDS: Final[Mapping[str, bool]] = MappingProxyType(

@@ -25,12 +25,12 @@ from collections import Counter
 import attrs
 
 from modelversion import layout
+from modelversion.decisions import DECISIONS as DECISIONS_FOLD
 from modelversion.errors import IntegrityError, JournalError, ModelVersionError
 from modelversion.inspection import problems as journal_problems
 from modelversion.journal import Journal
 from modelversion.records import Entry
 from modelversion.schema import from_json
-from modelversion.state import DECISIONS as DECISIONS_FOLD
 from modelversion.state import FACTS as FACTS_FOLD
 
 from .actors import DECISIONS, EPOCH, FACTS, MODEL, REGISTRY_ID, Actor, act

@@ -1,0 +1,180 @@
+"""By what models are governed: stages and policies of the registry, adopted by each model.
+
+Setting them appends to the registry's own journal, then to the decisions of every model, and
+returns only then. A model that was made since adopts them before its first decision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from modelversion import layout
+from modelversion.errors import ConflictError, StageNotFoundError
+from modelversion.events import PolicyAdopted, PolicySet, StagesSet
+from modelversion.home import Home
+from modelversion.journal import Head
+from modelversion.policies import Policy, check_policy, check_stages, policy_from, stages_needed
+from modelversion.refs import check_name
+from modelversion.schema import Json
+from modelversion.stages import Decisions
+from modelversion.state import DEFAULT_RULES, Models, Rules
+from modelversion.versions import Line
+
+# Where MLflow says that a version is in no stage.
+_MLFLOW = ("archived", "none")
+
+
+def stage_named(rules: Iterable[str], name: Any, where: str) -> str:
+    """Give a stage's name in lower case.
+
+    Args:
+        rules: The stages that there are.
+        name: The name as written.
+        where: Whose stages these are, as errors print it.
+
+    Raises:
+        InvalidNameError: It is no name.
+        StageNotFoundError: There is no such stage; those that are there are listed.
+    """
+    stage, known = check_name(name, "stage"), tuple(rules)
+    if stage in known:
+        return stage
+    hint = ""
+    if stage in _MLFLOW:
+        hint = "; to take a version out of use, clear_stage() or withdraw() it"
+    raise StageNotFoundError(f"{where} has no stage {name!r}; stages: {', '.join(known)}{hint}")
+
+
+# ---- adopting ------------------------------------------------------------------------------------
+
+
+class _Known(Exception):  # noqa: N818 - a signal inside this module
+    pass
+
+
+def append(line: Line, decide: Callable[[Decisions], Any]) -> Head:
+    """Append a decision under the rules in force, adopting them before a model's first one."""
+    if not line.decisions.seen().state.adopted:
+        adopt(line)
+    return line.decisions.append(decide, actor=line.home.actor)
+
+
+def rules_of(line: Line) -> Rules:
+    """Give the rules in force for a model: those it has adopted, or is going to."""
+    state: Decisions = line.decisions.seen().state
+    return state.rules if state.adopted else rules(line.home)
+
+
+def rules(home: Home) -> Rules:
+    """Give the registry's rules as they are now."""
+    policies = home.policies()
+    return DEFAULT_RULES if policies is None else policies.head().state.rules
+
+
+def adopt(line: Line) -> None:
+    """Let a model adopt the registry's rules of this moment, if it has not."""
+    policies = line.home.policies()
+    source = None if policies is None else policies.head()
+    if source is None or not source.position:
+        return
+    state: Models = source.state
+    # What is adopted must outlive its adoption.
+    line.home.store.settle(layout.POLICIES)
+
+    def decide(known: Decisions) -> PolicyAdopted:
+        same = known.adopted and known.rules == state.rules
+        if known.adopted >= source.position or same:
+            raise _Known
+        return PolicyAdopted(
+            position=source.position,
+            digest=source.digest,
+            stages=state.rules.stages,
+            shared=state.rules.shared,
+            policies=state.rules.policies,
+        )
+
+    with contextlib.suppress(_Known):
+        line.decisions.append(decide, actor=line.home.actor)
+
+
+# ---- setting -------------------------------------------------------------------------------------
+
+
+def set_stages(home: Home, lines: Callable[[], list[Line]], stages: Any, shared: Any) -> None:
+    """Set the registry's stages.
+
+    Raises:
+        PolicyError: They are no list of different names.
+        ConflictError: A stage that is left out is in use, or a new one is an alias somewhere.
+    """
+    names, both = check_stages(stages, shared)
+
+    def decide(state: Models) -> StagesSet:
+        if (names, both) == (state.rules.stages, state.rules.shared):
+            raise _Known
+        needed = stages_needed(state.rules.policies)
+        for name in (n for n in needed if n not in names):
+            raise ConflictError(f"the policy of {needed[name]} needs the stage {name}; clear it")
+        for line in lines():
+            _refuse_in_use(line, names)
+        return StagesSet(stages=names, shared=both)
+
+    _set(home, lines, decide)
+
+
+def _refuse_in_use(line: Line, names: tuple[str, ...]) -> None:
+    state: Decisions = line.decisions.head().state
+    for name, stage in state.stages.items():
+        if stage.live and name not in names:
+            ref = line.ref(stage.live[-1])
+            raise ConflictError(f"{ref} is in the stage {name}; clear_stage({name!r}) first")
+    for name in names:
+        if name in state.aliases and name not in state.rules.stages:
+            raise ConflictError(
+                f"{name!r} is an alias of {line.display}; delete it, or name the stage otherwise"
+            )
+
+
+def set_policy(home: Home, lines: Callable[[], list[Line]], stage: Any, given: Json) -> Policy:
+    """Set the policy of a stage for every model.
+
+    Raises:
+        StageNotFoundError: There is no such stage.
+        PolicyError: The policy can never be met.
+    """
+    made: list[Policy] = []
+
+    def decide(state: Models) -> PolicySet:
+        name = stage_named(state.rules.stages, stage, home.store.url)
+        policy = check_policy(state.rules, name, given)
+        made[:] = [policy]
+        if policy.to_dict() == state.rules.policies.get(name, {}):
+            raise _Known
+        return PolicySet(stage=name, policy=policy.to_dict())
+
+    _set(home, lines, decide)
+    return made[0]
+
+
+def _set(home: Home, lines: Callable[[], list[Line]], decide: Callable[[Models], Any]) -> None:
+    home.ensure()
+    journal = home.policies()
+    if journal is None:  # ensure() has just made it
+        raise AssertionError("a registry without an id")
+    # What stands already may not have been adopted everywhere: its setter may have been killed.
+    with contextlib.suppress(_Known):
+        journal.append(decide, actor=home.actor)
+    for line in lines():
+        adopt(line)
+
+
+def policies(home: Home) -> dict[str, Policy]:
+    """Give the policies: stage -> policy, in the order of the stages."""
+    known = rules(home)
+    return {
+        stage: policy_from(known.policies[stage], f"policy of {stage}")
+        for stage in known.stages
+        if stage in known.policies
+    }

@@ -1,0 +1,352 @@
+"""Judge a version on its way to a stage: by what is there now, and again by what was there then."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import attrs
+
+from modelversion._json import decode
+from modelversion.errors import IntegrityError, NotFoundError, RecordError
+from modelversion.history import History
+from modelversion.metrics import direction
+from modelversion.policies import Policy, conditions, policy_from
+from modelversion.records import VersionRecord
+from modelversion.schema import Json, to_json
+from modelversion.stages import Decisions
+from modelversion.state import Pointer
+from modelversion.verdicts import MAX_SAYS, Verdict, decide
+from modelversion.versions import Line, fetch, open_version
+
+_SECOND = 1_000_000
+HARD = ("not_withdrawn", "not_frozen")
+
+
+@attrs.frozen(kw_only=True)
+class GateReport:
+    """How a version was judged on its way to a stage; falsy if it may not go there.
+
+    Attributes:
+        subject: The version, such as `churn:4`.
+        stage: Where it is to go.
+        verdicts: One for each thing that was asked, in order.
+        allow_override: Whether the stage's policy lets an override pass over what has failed.
+    """
+
+    subject: str
+    stage: str
+    verdicts: tuple[Verdict, ...]
+    allow_override: bool = True
+
+    @property
+    def passed(self) -> bool:
+        """True if everything was met."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        """The verdicts of what was not met."""
+        return tuple(verdict for verdict in self.verdicts if not verdict.passed)
+
+    @property
+    def can_override(self) -> bool:
+        """True if `override=True` would let the version in."""
+        return self.allow_override and not any(v.gate.kind in HARD for v in self.failed)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        total, failed = len(self.verdicts), len(self.failed)
+        result = f"passed all {total}" if self.passed else f"failed {failed} of {total}"
+        return "\n".join([f"{self.subject} to {self.stage}: {result}", *map(str, self.verdicts)])
+
+    def to_dict(self) -> Json:
+        """Give it as plain JSON."""
+        return {
+            "subject": self.subject,
+            "stage": self.stage,
+            "passed": self.passed,
+            "allow_override": self.allow_override,
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+        }
+
+
+def policy_of(state: Decisions, stage: str) -> Policy:
+    """Give the policy of a stage that the model has adopted."""
+    return policy_from(state.rules.policies.get(stage, {}), f"policy of {stage}")
+
+
+# ---- what is there -------------------------------------------------------------------------------
+
+
+class Shelf:
+    """What was recorded of a model's versions, each read once."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._rows: dict[int, Json] = {}
+
+    def row(self, held: Pointer) -> Json:
+        """Give what was recorded: from `version.json`, or from the commit of what was deleted.
+
+        Raises:
+            NotFoundError: It was deleted, and its commit had no room for it all.
+        """
+        if held.number not in self._rows:
+            self._rows[held.number] = self._read(held)
+        return self._rows[held.number]
+
+    def _read(self, held: Pointer) -> Json:
+        try:
+            return _of_record(fetch(self.history.line, held))
+        except NotFoundError:
+            return _of_commit(self.history.refresh().full(held.number))
+
+
+def _of_record(record: VersionRecord) -> Json:
+    return {
+        **to_json(record),
+        "author": record.actor.name,
+        "bytes": sum(file.size for file in record.files),
+        "metrics": {name: to_json(metric) for name, metric in record.metrics.items()},
+        "data": {item.name: to_json(item) for item in record.data},
+    }
+
+
+def _of_commit(row: Json) -> Json:
+    directions = row.get("directions", {})
+    metrics = {
+        name: {"value": value, **_direction(directions.get(name))}
+        for name, value in row.get("metrics", {}).items()
+    }
+    tags = row.get("saved_tags", row.get("tags", {}))
+    return {**row, "author": row["actor"], "metrics": metrics, "tags": tags, "data": None}
+
+
+def _direction(up: Any) -> Json:
+    return {} if up is None else {"higher_is_better": up}
+
+
+@attrs.frozen(kw_only=True)
+class Moment:
+    """What a gate can see of a version at one moment; `Eyes` says what each method gives.
+
+    Attributes:
+        shelf: What was recorded of versions.
+        held: The version.
+        stage: Where it is to go.
+        state: What was decided until then.
+        now: The time as stored.
+        facts: The position up to which tags count.
+        version: What a function of the user's is given.
+    """
+
+    shelf: Shelf
+    held: Pointer
+    stage: str
+    state: Decisions
+    now: str
+    facts: int
+    version: Any = None
+
+    @property
+    def number(self) -> int:
+        """The version's number."""
+        return self.held.number
+
+    @property
+    def line(self) -> Line:
+        """The model."""
+        return self.shelf.history.line
+
+    def _pointer(self, number: int) -> Pointer:
+        """Give the pointer of the candidate, or of a version that is in a stage."""
+        if number == self.number:
+            return self.held
+        lived = (stage.tenures.get(number) for stage in self.state.stages.values())
+        return next(tenure.pointer for tenure in lived if tenure is not None)
+
+    def metric(self, number: int, name: str) -> Json:
+        """See `Eyes`."""
+        found = self.shelf.row(self._pointer(number))["metrics"].get(name)
+        if found is None:
+            return {}
+        up = found.get("higher_is_better")
+        return {"value": found["value"], **_direction(direction(name) if up is None else up)}
+
+    def incumbent(self, stage: str) -> int | None:
+        """See `Eyes`."""
+        held = self.state.live(stage)
+        return None if held is None else held.number
+
+    def missing(self, fields: Collection[str]) -> list[str]:
+        """See `Eyes`."""
+        row = self.shelf.row(self.held)
+        if any(field.startswith("tags.") for field in fields):
+            row = {**row, "tags": self._tags(row)}
+        return [field for field in fields if not _has(row, field)]
+
+    def _tags(self, row: Json) -> Mapping[str, Any]:
+        return self.shelf.history.refresh().tags_at(self.number, self.facts, row.get("tags", {}))
+
+    def damage(self) -> list[str]:
+        """See `Eyes`."""
+        return damage(self.line, self.held)
+
+    def schema_differs(self, other: int) -> list[str]:
+        """See `Eyes`."""
+        rows = [self.shelf.row(held) for held in (self._pointer(other), self.held)]
+        if any(row["data"] is None for row in rows):
+            raise NotFoundError(f"what {self.line.ref(other)} recorded of its data is gone")
+        return list(_differs(*({n: _schema(d) for n, d in row["data"].items()} for row in rows)))
+
+    def size(self) -> int:
+        """See `Eyes`."""
+        total: int = self.shelf.row(self.held)["bytes"]
+        return total
+
+    def call(self, target: str) -> Json:
+        """See `Eyes`."""
+        return ask(target, self.version, self.stage)
+
+    def withdrawn(self) -> str | None:
+        """See `Eyes`."""
+        why = self.state.withdrawn.get(self.number)
+        return None if why is None else why.reason[:MAX_SAYS]
+
+    def frozen(self) -> Json | None:
+        """See `Eyes`."""
+        freeze = self.state.stage(self.stage).frozen
+        if freeze is None or not freeze.holds_at(self.now):
+            return None
+        until = {} if freeze.until is None else {"until": freeze.until}
+        return {"actor": freeze.actor, "reason": freeze.reason[:MAX_SAYS], **until}
+
+    def rolled_back(self) -> bool:
+        """See `Eyes`."""
+        return self.number in self.state.stage(self.stage).left
+
+    def served(self, stage: str) -> Json:
+        """See `Eyes`."""
+        there = self.state.stage(stage)
+        been, spent = self.number in there.been, there.spent(self.number, self.now)
+        return {"been": been, "seconds": None if spent is None else spent / _SECOND}
+
+    def said(self) -> Json:
+        """See `Eyes`."""
+        said = self.state.said_of(self.number, self.stage)
+        return {
+            "approved": sorted(s.actor for s in said if s.approves and self._same(s.sha256)),
+            "author": self.shelf.row(self.held)["author"] if said else None,
+            "rejected": sorted(s.actor for s in said if not s.approves),
+        }
+
+    def _same(self, sha256: str) -> bool:
+        return sha256 == self.held.sha256
+
+
+def _has(row: Json, field: str) -> bool:
+    root, _, name = field.partition(".")
+    value = row.get(root)
+    if name:
+        value = None if not value else value.get(name)
+    return decode(value) not in (None, "", (), [], {})
+
+
+def _schema(data: Json) -> Json:
+    """Give what must be the same of two data sets: columns, or what each row is."""
+    if data.get("columns"):
+        columns: Json = data["columns"]
+        return columns
+    return {"each row": f"{data.get('dtype')} {list(data.get('shape') or ())[1:]}"}
+
+
+def _differs(old: Json, new: Json) -> Any:
+    for name in sorted({*old, *new}):
+        if name not in new or name not in old:
+            yield f"data {name!r} is {'missing' if name in old else 'new'}"
+            continue
+        for column in sorted({*old[name], *new[name]}):
+            before, after = old[name].get(column), new[name].get(column)
+            if before != after:
+                yield f"{name}: {column!r} was {before or 'absent'}, is {after or 'absent'}"[:200]
+
+
+def damage(line: Line, held: Pointer) -> list[str]:
+    """Hash every file of a version now, and say what is not as committed."""
+    try:
+        opened = open_version(line, held)
+    except (IntegrityError, NotFoundError) as e:
+        return [str(e)[:MAX_SAYS]]
+    broken = []
+    for file in opened.record.files:
+        try:
+            opened.files.check(file.path)
+        except IntegrityError as e:
+            broken.append(str(e)[:MAX_SAYS])
+    return broken
+
+
+def ask(target: str, version: Any, stage: str) -> Json:
+    """Import a function of the user's by name and ask it."""
+    from importlib import import_module
+
+    module, _, path = target.partition(":")
+    try:
+        function: Any = import_module(module)
+        for part in path.split("."):
+            function = getattr(function, part)
+        answer = function(version, stage)
+    except Exception as e:  # noqa: BLE001 - whatever a gate of the user's raises, it has not passed
+        return {"passed": False, "says": f"{target}: {type(e).__name__}: {e}"[:MAX_SAYS]}
+    return _answer(target, answer)
+
+
+def _answer(target: str, answer: Any) -> Json:
+    passed, says = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
+    # numpy's bool is none of Python's.
+    if type(passed).__name__ in ("bool", "bool_") and isinstance(says, str):
+        return {"passed": bool(passed), "says": _printable(says) or f"{target} says so"}
+    return {
+        "passed": False,
+        "says": f"{target} gave {_printable(repr(answer))[:80]}, not a bool or (bool, text)",
+    }
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:MAX_SAYS]
+
+
+# ---- judging, and judging again ------------------------------------------------------------------
+
+
+def report(moment: Moment, policy: Policy) -> GateReport:
+    """Judge a version by a policy."""
+    verdicts = tuple(decide(gate, moment) for gate in conditions(policy, moment.stage))
+    return GateReport(
+        subject=moment.line.ref(moment.number),
+        stage=moment.stage,
+        verdicts=verdicts,
+        allow_override=policy.allow_override,
+    )
+
+
+def judged_again(moment: Moment, recorded: Any) -> tuple[Verdict, ...]:
+    """Judge as was judged before; what cannot be seen again is taken from the record.
+
+    Raises:
+        RecordError: The record does not hold what was seen for each gate.
+    """
+    gates = conditions(policy_of(moment.state, moment.stage), moment.stage)
+    verdicts = recorded.get("verdicts") if isinstance(recorded, dict) else None
+    if not isinstance(verdicts, list) or len(verdicts) != len(gates):
+        raise RecordError(f"the record has no verdict for each of {len(gates)} conditions")
+    try:
+        return tuple(
+            decide(gate, moment, verdict["seen"])
+            for gate, verdict in zip(gates, verdicts, strict=True)
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise RecordError(f"a recorded verdict is not what the format says: {e!r:.100}") from e

@@ -1,0 +1,272 @@
+"""Promote, and clear a stage: which version is in a stage, one entry for each decision.
+
+Each is decided on the state at the head and lands only there. When another decision comes first,
+it is decided again, so that nothing is ever overwritten unseen.
+"""
+
+from __future__ import annotations
+
+import warnings
+from types import EllipsisType
+from typing import Any
+
+import attrs
+
+from modelversion import current
+from modelversion.errors import (
+    ConflictError,
+    GateFailedError,
+    InvalidInputError,
+    StageMovedError,
+    StageMovedWarning,
+    VersionNotFoundError,
+)
+from modelversion.events import Promoted, StageCleared
+from modelversion.governing import append, rules_of, stage_named
+from modelversion.history import History
+from modelversion.judging import GateReport, Moment, Shelf, policy_of, report
+from modelversion.schema import Json
+from modelversion.snapshot import check_text
+from modelversion.stages import Decisions
+from modelversion.state import Pointer
+from modelversion.timeline import Decision, decision, decision_at, read
+from modelversion.versions import Line
+
+IfCurrent = int | None | EllipsisType
+
+
+@attrs.frozen
+class Candidate:
+    """A version that may be promoted; `version` is what a function of the user's is given."""
+
+    history: History
+    held: Pointer
+    version: Any
+    shelf: Shelf = attrs.field(init=False)
+
+    @shelf.default
+    def _shelf(self) -> Shelf:
+        return Shelf(self.history)
+
+    @property
+    def line(self) -> Line:
+        """The model."""
+        return self.history.line
+
+    def moment(self, stage: str, state: Decisions) -> Moment:
+        """Give what its gates can see now."""
+        return Moment(
+            shelf=self.shelf,
+            held=self.held,
+            stage=stage,
+            state=state,
+            now=now(self.line),
+            facts=self.line.facts.seen().position,
+            version=self.version,
+        )
+
+
+def now(line: Line) -> str:
+    """Give the time at which something is decided; it never goes back in a journal."""
+    return max(line.home.now(), line.decisions.seen().time)
+
+
+def known_stage(line: Line, name: Any) -> str:
+    """Give a stage's name in lower case, or refuse what is none."""
+    line.decisions.head()
+    return stage_named(rules_of(line).stages, name, line.display)
+
+
+# ---- promoting -----------------------------------------------------------------------------------
+
+
+def check(candidate: Candidate, stage: Any) -> GateReport:
+    """Judge a version without promoting it."""
+    line = candidate.line
+    name = known_stage(line, stage)
+    line.facts.head()
+    state: Decisions = line.decisions.seen().state
+    if not state.adopted:
+        state = attrs.evolve(state, rules=rules_of(line))
+    return report(candidate.moment(name, state), policy_of(state, name))
+
+
+class _AlreadyLive(Exception):  # noqa: N818 - a signal inside this module
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+@attrs.frozen(kw_only=True)
+class Wish:
+    """What a promotion asks for, besides the version and the stage."""
+
+    reason: str | None = None
+    if_current: IfCurrent = ...
+    override: bool = False
+
+    def checked(self) -> Wish:
+        """Give it without secrets, or refuse what is no reason or no word.
+
+        Raises:
+            InvalidInputError: A part is not of its kind, or an override has no reason.
+        """
+        named = self.if_current
+        if named not in (None, ...) and (not isinstance(named, int) or isinstance(named, bool)):
+            raise InvalidInputError(
+                f"if_current must be the number of a version or None, found {named!r:.60}"
+            )
+        if not isinstance(self.override, bool):
+            raise InvalidInputError(f"override must be True or False, found {self.override!r:.60}")
+        if self.override and self.reason is None:
+            raise InvalidInputError("an override needs a reason; say reason=")
+        reason = None if self.reason is None else check_text(self.reason, "reason")
+        return attrs.evolve(self, reason=reason)
+
+
+def promote(candidate: Candidate, stage: Any, wish: Wish) -> Decision:
+    """Put a version into a stage, if it passes what is asked there.
+
+    Raises:
+        GateFailedError: It does not.
+        StageMovedError: Something else is there than `if_current` names.
+    """
+    line = candidate.line
+    wish = wish.checked()
+    name = known_stage(line, stage)
+    # The commit may be visible and not durable yet, and tags count as they are now.
+    line.facts.head()
+    line.home.store.settle(line.facts.folder)
+    seen: list[tuple[int, ...]] = []
+    event: list[Promoted] = []
+
+    def decide(state: Decisions) -> Promoted:
+        seen.append(state.stage(name).live)
+        _refuse(candidate, name, state, wish.if_current)
+        event[:] = [_judged(candidate, name, state, wish)]
+        return event[0]
+
+    try:
+        head = append(line, decide)
+    except _AlreadyLive as e:
+        return decision_at(candidate.history, e.position)
+    except GateFailedError as e:
+        raise _told(candidate.history, name, seen, e) from None
+    if len(set(seen)) > 1:
+        text = f"{_holder(candidate.history, name, seen[-1])} came first; judged again against it"
+        warnings.warn(text, StageMovedWarning, stacklevel=current.user_level())
+    return decision(candidate.history, head, event[0])
+
+
+def _refuse(candidate: Candidate, name: str, state: Decisions, if_current: IfCurrent) -> None:
+    """Raise where the state alone forbids it.
+
+    Raises:
+        VersionNotFoundError: The version was deleted.
+        StageMovedError: Something else is there than `if_current` names.
+        _AlreadyLive: The version is there already.
+    """
+    line, number = candidate.line, candidate.held.number
+    if number in state.deleted:
+        raise VersionNotFoundError(f"{line.ref(number)} was deleted")
+    stage_named(state.rules.stages, name, line.display)
+    live = state.stage(name).live
+    there = live[-1] if live else None
+    if if_current is not ... and if_current != there:
+        wanted = "nothing" if if_current is None else line.ref(if_current)
+        raise StageMovedError(
+            f"{_holder(candidate.history, name, live)}, not {wanted}; look at it and decide again",
+            current=there,
+        )
+    if there == number:
+        raise _AlreadyLive(state.stage(name).tenures[number].position)
+
+
+def _holder(history: History, name: str, live: tuple[int, ...]) -> str:
+    """Tell what is in a stage and who decided that."""
+    holds = history.line.ref(live[-1]) if live else "nothing"
+    moves = [d for d in read(history).moves() if d.stage == name]
+    return f"{name} holds {holds}" + (f" ({moves[-1]})" if moves else "")
+
+
+def _judged(candidate: Candidate, name: str, state: Decisions, wish: Wish) -> Promoted:
+    """Judge a version and give its promotion.
+
+    Raises:
+        GateFailedError: It does not pass, and no override lets it in.
+    """
+    policy, moment = policy_of(state, name), candidate.moment(name, state)
+    if policy.reason_required and wish.reason is None:
+        raise InvalidInputError(f"a promotion to {name} needs a reason; say reason=")
+    found = report(moment, policy)
+    if not found and not (wish.override and found.can_override):
+        raise GateFailedError(f"{found}\n{_advice(found, wish.override)}", report=found)
+    held = candidate.held
+    return Promoted(
+        stage=name,
+        number=held.number,
+        nonce=held.nonce,
+        size=held.size,
+        sha256=held.sha256,
+        replaces=state.stage(name).live,
+        reason=wish.reason,
+        override=not found.passed,
+        judged=_record(candidate.line, state, moment, found),
+    )
+
+
+def _record(line: Line, state: Decisions, moment: Moment, found: GateReport) -> Json:
+    """Give all that is needed to judge it again."""
+    facts = line.facts.seen()
+    return {
+        "at": moment.now,
+        "facts": {"digest": facts.digest, "position": facts.position},
+        "ruled": state.ruled,
+        "verdicts": [verdict.to_dict() for verdict in found.verdicts],
+    }
+
+
+def _advice(found: GateReport, override: bool) -> str:
+    if found.can_override:
+        return "mend what has failed, or promote(..., override=True, reason=...), which is recorded"
+    why = "the policy allows none" if not found.allow_override else "none lifts a stop like this"
+    return f"override=True does not help: {why}" if override else f"no override helps: {why}"
+
+
+def _told(
+    history: History, name: str, seen: list[tuple[int, ...]], error: GateFailedError
+) -> GateFailedError:
+    """Add who came first, where somebody did."""
+    if len(set(seen)) < 2:
+        return error
+    text = f"{error}\n{_holder(history, name, seen[-1])} came first, and it was judged again"
+    return GateFailedError(text, report=error.report)
+
+
+# ---- clearing ------------------------------------------------------------------------------------
+
+
+def clear_stage(history: History, stage: Any, *, reason: str, number: int | None) -> Decision:
+    """Take what is in a stage out of it, or one version of several.
+
+    Raises:
+        ConflictError: Nothing is there, or not that version.
+    """
+    line = history.line
+    reason = check_text(reason, "reason")
+    line.decisions.head()
+    known = (*rules_of(line).stages, *line.decisions.seen().state.stages)
+    name = stage_named(dict.fromkeys(known), stage, line.display)
+    event: list[StageCleared] = []
+
+    def decide(state: Decisions) -> StageCleared:
+        live = state.stage(name).live
+        gone = live if number is None else (number,)
+        if not gone or not {*gone} <= {*live}:
+            what = "nothing" if number is None else f"no {line.ref(number)}"
+            raise ConflictError(f"{what} is in {name} of {line.display}")
+        event[:] = [StageCleared(stage=name, numbers=gone, reason=reason)]
+        return event[0]
+
+    head = append(line, decide)
+    return decision(history, head, event[0])

@@ -1,0 +1,315 @@
+"""What was decided of a model, when, by whom and why; and each decision replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import attrs
+
+from modelversion import layout
+from modelversion.decisions import DECISIONS
+from modelversion.events import (
+    Promoted,
+    RolledBack,
+    StageCleared,
+)
+from modelversion.governing import rules_of, stage_named
+from modelversion.history import History
+from modelversion.journal import Head
+from modelversion.judging import Shelf
+from modelversion.records import Actor, Entry, event_json
+from modelversion.replay import Explanation, replay, void
+from modelversion.schema import Json, from_json, to_json
+from modelversion.stages import Decisions
+from modelversion.versions import Line
+
+_MOVES = (Promoted.kind, RolledBack.kind, StageCleared.kind)
+_SAID = {
+    "alias.deleted": "deleted the alias {alias}",
+    "alias.set": "let {alias} name {ref}",
+    "approval.withdrawn": "withdrew what was said of {ref} for {stage}",
+    "policy.adopted": "adopted the registry's policies as of {position}",
+    "stage.cleared": "cleared {stage} of {refs}",
+    "stage.frozen": "froze {stage}{until}",
+    "stage.promoted": "promoted {ref} to {stage}{instead}",
+    "stage.rolled_back": "rolled {stage} back to {ref}{instead}",
+    "stage.unfrozen": "unfroze {stage}",
+    "version.approved": "approved {ref} for {stage}",
+    "version.deleted": "deleted {ref}",
+    "version.rejected": "rejected {ref} for {stage}",
+    "version.restored": "restored {ref}",
+    "version.withdrawn": "withdrew {ref}",
+}
+
+
+@attrs.frozen
+class Decision:
+    """One entry of a model's decisions: who decided what, when and why."""
+
+    _history: History = attrs.field(repr=False, alias="history", eq=False)
+    _entry: Json = attrs.field(repr=False, alias="entry", eq=lambda e: (e["position"], e["time"]))
+
+    @property
+    def position(self) -> int:
+        """Its number in the journal, from 1."""
+        position: int = self._entry["position"]
+        return position
+
+    @property
+    def time(self) -> str:
+        """When it was decided: RFC 3339, UTC."""
+        return str(self._entry["time"])
+
+    @property
+    def actor(self) -> Actor:
+        """Who decided, and how that is known."""
+        return from_json(Actor, self._entry["actor"], "actor")
+
+    @property
+    def kind(self) -> str:
+        """What it is, such as `stage.promoted`."""
+        return str(self.event.get("kind"))
+
+    @property
+    def event(self) -> Json:
+        """All that was recorded of it, as plain JSON."""
+        event: Json = self._entry["event"]
+        return event
+
+    @property
+    def stage(self) -> str | None:
+        """The stage it is about, if it is about one."""
+        return self.event.get("stage")
+
+    @property
+    def number(self) -> int | None:
+        """The version it is about, if it is about one."""
+        return self.event.get("number")
+
+    @property
+    def reason(self) -> str | None:
+        """Why, if that was said."""
+        return self.event.get("reason")
+
+    @property
+    def override(self) -> bool:
+        """True if a promotion passed over what was not met."""
+        return self.event.get("override") is True
+
+    def __repr__(self) -> str:
+        return f"<Decision {self.position}: {self}>"
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        loud = " (OVERRIDE)" if self.override else ""
+        text = f"{self.time[:19]}Z {self.actor} {self._action()}{loud}{why}"
+        return "".join(c if c.isprintable() else " " for c in text)
+
+    def _action(self) -> str:
+        line, event = self._history.line, self.event
+        numbers: list[int] = event.get("replaces") or event.get("numbers") or []
+        refs = ", ".join(line.ref(number) for number in numbers)
+        return _SAID.get(self.kind, self.kind).format(
+            alias=event.get("alias"),
+            instead=f" instead of {refs}" if refs else "",
+            position=event.get("position"),
+            ref=line.ref(self.number or 0),
+            refs=refs,
+            stage=self.stage,
+            until=f" until {event['until']}" if event.get("until") else "",
+        )
+
+    def explain(self) -> Explanation:
+        """Replay it from the journal: the policy, the numbers and the state it was taken on.
+
+        Raises:
+            JournalError: The journal is not the one that this was read from.
+        """
+        return read(self._history).explain(self.position)
+
+    def to_dict(self) -> Json:
+        """Give it as plain JSON."""
+        event = {k: v for k, v in self.event.items() if k not in ("kind", "must_understand")}
+        return {
+            "position": self.position,
+            "time": self.time,
+            "actor": self._entry["actor"],
+            "kind": self.kind,
+            **event,
+            "text": self._action(),
+        }
+
+
+def decision(history: History, head: Head, event: Any) -> Decision:
+    """Give the decision that has just been appended."""
+    entry = {
+        "position": head.position,
+        "time": head.time,
+        "actor": to_json(history.line.home.actor),
+        "event": event_json(event),
+    }
+    return Decision(history, entry)
+
+
+def decision_at(history: History, position: int) -> Decision:
+    """Read one decision."""
+    journal = history.line.decisions
+    data = history.line.home.store.read(layout.entry(journal.folder, position))
+    return Decision(history, to_json(journal.parse(data, position)))
+
+
+# ---- all of them ---------------------------------------------------------------------------------
+
+
+class Timeline(Sequence[Decision]):
+    """A model's decisions, oldest first; `history("production")` gives those on one stage."""
+
+    def __init__(self, log: Log, stage: str | None) -> None:
+        self._log = log
+        self._stage = stage
+        self._rows = [d for d in log.decisions if stage is None or d.stage == stage]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Decision: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Decision]: ...
+
+    def __getitem__(self, index: int | slice) -> Decision | list[Decision]:
+        return self._rows[index]
+
+    def __repr__(self) -> str:
+        what = f" on {self._stage}" if self._stage else ""
+        return f"<Timeline {self._log.line.display}: {len(self)} decisions{what}>"
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self._rows)) or "nothing was decided yet"
+
+    def intervals(self) -> list[Interval]:
+        """Tell which version was in the stage from when until when; of all stages without one."""
+        return self._log.intervals(self._stage)
+
+    def to_dict(self) -> list[Json]:
+        """Give the decisions as plain JSON."""
+        return [row.to_dict() for row in self._rows]
+
+    def to_pandas(self) -> Any:
+        """Give a pandas DataFrame with a row for each decision; needs pandas."""
+        import pandas
+
+        columns = ("position", "time", "actor", "kind", "stage", "number", "reason", "override")
+        rows = [{name: getattr(row, name) for name in columns} for row in self._rows]
+        frame = pandas.DataFrame([{**r, "actor": str(r["actor"])} for r in rows], columns=columns)
+        frame["time"] = pandas.to_datetime(frame["time"], utc=True)
+        frame["number"] = frame["number"].astype("Int64")
+        return frame
+
+
+@attrs.frozen(kw_only=True)
+class Interval:
+    """A version's stay in a stage; `until` is None while it is there."""
+
+    stage: str
+    number: int
+    since: str
+    until: str | None
+    began: Decision = attrs.field(repr=False)
+    ended: Decision | None = attrs.field(repr=False)
+
+    def __str__(self) -> str:
+        until = "now" if self.until is None else f"{self.until[:19]}Z"
+        return f"{self.stage} {self.number}: {self.since[:19]}Z to {until}"
+
+    def to_dict(self) -> Json:
+        """Give it as plain JSON."""
+        return {
+            "stage": self.stage,
+            "number": self.number,
+            "since": self.since,
+            "until": self.until,
+            "began": self.began.position,
+            "ended": None if self.ended is None else self.ended.position,
+        }
+
+
+class Log:
+    """A model's decisions with the state before and after each."""
+
+    def __init__(self, history: History, entries: list[Json]) -> None:
+        self.line: Line = history.line
+        self.decisions = [Decision(history, entry) for entry in entries]
+        self.states: list[Decisions] = [Decisions()]
+        for i, entry in enumerate(entries, 1):
+            record = from_json(Entry, entry, f"{self.line.decisions.folder} entry {i}")
+            self.states.append(DECISIONS.step(self.states[-1], record))
+        self._shelf = Shelf(history)
+
+    def effective(self) -> Iterator[tuple[Decision, Decisions, Decisions]]:
+        """Give each decision that is not void, with the state before and after it."""
+        for i, found in enumerate(self.decisions):
+            before, after = self.states[i : i + 2]
+            if after.void == before.void:
+                yield found, before, after
+
+    def moves(self) -> list[Decision]:
+        """Give the decisions that changed what is in a stage."""
+        return [found for found, _, _ in self.effective() if found.kind in _MOVES]
+
+    def at(self, when: str) -> Decisions:
+        """Give the state at a time as stored."""
+        count = sum(1 for found in self.decisions if found.time <= when)
+        return self.states[count]
+
+    def intervals(self, stage: str | None) -> list[Interval]:
+        """Give the stays in a stage, or in all, by when they began."""
+        stays: list[Interval] = []
+        running: dict[tuple[str, int], int] = {}
+        for found, before, after in self.effective():
+            name = found.stage
+            if found.kind not in _MOVES or name is None or stage not in (None, name):
+                continue
+            old, new = before.stage(name).live, after.stage(name).live
+            for number in (n for n in old if n not in new):
+                i = running.pop((name, number))
+                stays[i] = attrs.evolve(stays[i], until=found.time, ended=found)
+            for number in (n for n in new if n not in old):
+                running[name, number] = len(stays)
+                stays.append(_begun(name, number, found))
+        return stays
+
+    def explain(self, position: int) -> Explanation:
+        """Replay one decision."""
+        found = self.decisions[position - 1]
+        before, after = self.states[position - 1 : position + 1]
+        if after.void > before.void:
+            return void(found.event, subject=str(found))
+        return replay(self._shelf, found.event, before, subject=str(found))
+
+
+def _begun(stage: str, number: int, began: Decision) -> Interval:
+    return Interval(
+        stage=stage, number=number, since=began.time, until=None, began=began, ended=None
+    )
+
+
+def timeline(history: History, stage: str | None) -> Timeline:
+    """Give a model's decisions, or those on one stage.
+
+    Raises:
+        StageNotFoundError: There is no such stage.
+    """
+    log = read(history)
+    if stage is None:
+        return Timeline(log, None)
+    known = dict.fromkeys([*rules_of(history.line).stages, *log.states[-1].stages])
+    return Timeline(log, stage_named(known, stage, history.line.display))
+
+
+def read(history: History) -> Log:
+    """Read all of a model's decisions."""
+    journal = history.line.decisions
+    return Log(history, journal.history(journal.start(), journal.head()))
