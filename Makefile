@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n logical
 SERVERS_ARGS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short lint types docs schemas bench bench-hash bench-peers clean
+.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short lint types docs schemas bench bench-hash bench-peers clean test-browser test-notebooks
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,15 @@ docs: $(VENV)/.installed-docs  ## the documentation, into docs/_build/html; a wa
 
 schemas: $(VENV)/.installed-test  ## the JSON Schemas of the format, into docs/reference/schemas
 	$(BIN)/python docs/schemas.py
+
+test-browser: $(VENV)/.installed-browser tests/browser/node_modules  ## displays in JupyterLab, by Chromium and axe
+	$(BIN)/python -m pytest -q tests/browser
+
+tests/browser/node_modules:
+	cd tests/browser && npm install --silent --no-package-lock axe-core
+
+test-notebooks: $(VENV)/.installed-test  ## run the notebooks
+	$(BIN)/python -m pytest -q tests/test_notebooks.py
 
 bench: $(VENV)/.installed-bench  ## speed, against pickle and joblib
 	$(BIN)/python tests/bench/run.py

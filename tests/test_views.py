@@ -346,3 +346,27 @@ def test_a_live_run_shows_no_secret(registry):
 
         assert "sk-very" not in str(run) + run._repr_html_() + run.to_markdown()
         assert "lr" in str(run)
+
+
+def test_a_fingerprint_shows_the_profile_of_its_columns():
+    """What the data are, and what each column is like, in every form."""
+    frame = pd.DataFrame({"age": [1.0, 3.0, None], "plan": ["x", "y", "z"]})
+
+    found = mv.fingerprint(frame)
+
+    for said in forms(found):
+        assert "fingerprint of a table" in said and found.digest in said
+        assert re.search(r"age\W+float64\W+1\W+1\W+3\W+2\W", said)
+    assert repr(found).startswith("<Fingerprint table 3 x 2 sha256:")
+    assert found.to_pandas()["column"].tolist() == ["age", "plan"]
+
+
+def test_a_version_shows_the_profile_of_its_data(registry):
+    """The columns of a data set, as they were fingerprinted."""
+    frame = pd.DataFrame({"age": [1.0, 3.0, None]})
+
+    version = registry.save("churn", {"a": 1}, data={"train": frame})
+
+    (row,) = version.to_dict()["columns_of_train"]["columns"]
+    assert (row["nulls"], row["min"], row["max"], row["mean"]) == (1, 1.0, 3.0, 2.0)
+    assert row["digest"] == version.data["train"].digests["age"]

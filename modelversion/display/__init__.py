@@ -38,6 +38,7 @@ from modelversion.display._page import (
     shown,
     size,
     when,
+    without_empty,
 )
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "shown",
     "size",
     "when",
+    "without_empty",
 ]
 
 MAX_BYTES = 20_000

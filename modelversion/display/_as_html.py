@@ -140,7 +140,7 @@ def _table(table: Table, limits: Limits) -> Iterator[Html]:
         _row(*(_cell(v, limits, right=r) for v, r in zip(row, numeric, strict=True)))
         for row in rows
     ]
-    yield tag("table", tag("caption", line(table.name, limits.chars)), head, *body)
+    yield tag("table", tag("caption", line(table.name, limits.chars), style=PLATE), head, *body)
     rest = [f"... {more} more"] if more else []
     rest += filter(None, [columns_left_out(table, limits)])
     if rest:

@@ -233,6 +233,17 @@ def _whole(row: str, chars: int) -> str:
     return safe if len(safe) <= chars else f"{safe[: chars - 1]}…"
 
 
+def without_empty(table: Table) -> Table:
+    """Leave out the columns that say nothing."""
+    kept = [
+        i
+        for i in range(len(table.columns))
+        if any(plain(row[i]) not in (None, "") for row in table.rows)
+    ]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    return Table(table.name, [table.columns[i] for i in kept], rows=rows)
+
+
 # ---- what is shown of a page ---------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import attrs
 
+from modelversion.display import Facts, Page, Shown, Table, shape, size, without_empty
+from modelversion.display import digest as short
 from modelversion.fingerprints._core import Column, Type
 
 
@@ -37,7 +39,7 @@ class Profile:
 
 
 @attrs.frozen(repr=False)
-class Fingerprint:
+class Fingerprint(Shown):
     """What tells whether two data sets are the same, and what they look like.
 
     Attributes:
@@ -65,6 +67,21 @@ class Fingerprint:
             sizes = f"{self.size:_} bytes "
         return f"<Fingerprint {self.kind} {sizes}sha256:{self.digest[:12]}…>"
 
+    def _page(self) -> Page:
+        names = dict.fromkeys([*self.columns, *self.profile])
+        rows = [_row(name, self.columns.get(name), self.profile.get(name)) for name in names]
+        columns = ("column", "type", "nulls", "min", "max", "mean", "digest")
+        facts = Facts(
+            {
+                "type": self.type,
+                "shape": shape(self.shape),
+                "size": None if self.size is None else size(self.size),
+                "sha256": self.digest,
+            }
+        )
+        table = Table("columns", columns, rows=rows)
+        return Page(f"fingerprint of a {self.kind}", blocks=[facts, without_empty(table)])
+
     def to_dict(self) -> dict[str, Any]:
         """Give all of it as plain dicts, lists, texts and numbers."""
         return {
@@ -76,6 +93,14 @@ class Fingerprint:
             "profile": {name: profile.to_dict() for name, profile in self.profile.items()},
             "size": self.size,
         }
+
+
+def _row(name: str, column: ColumnPrint | None, profile: Profile | None) -> tuple[Any, ...]:
+    kind, found = (None, None) if column is None else (column.type, column.digest)
+    seen: tuple[Any, ...] = (None,) * 4
+    if profile is not None:
+        seen = (profile.nulls, profile.min, profile.max, profile.mean)
+    return (name, kind, *seen, short(found))
 
 
 def fingerprint_of(

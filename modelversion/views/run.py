@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from modelversion._json import decode
-from modelversion.display import Cell, Facts, Page, Section, Table, Text, Tone, size
+from modelversion.display import Cell, Facts, Page, Section, Table, Text, Tone, size, without_empty
 from modelversion.metrics import is_number
 from modelversion.notes import Notes, without_secrets
 from modelversion.redaction import known_secrets
 from modelversion.storage import Blob
-from modelversion.views.version import data_blocks, seconds, without_empty
+from modelversion.views.version import data_blocks, seconds
 
 _TONES: dict[str, Tone] = {"committed": "good", "running": "", "discarded": "warn"}
 

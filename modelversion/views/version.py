@@ -20,6 +20,7 @@ from modelversion.display import (
     shape,
     size,
     when,
+    without_empty,
 )
 from modelversion.display import digest as short
 from modelversion.display.plots import lines
@@ -168,21 +169,6 @@ def _curves(series: Series) -> Section | None:
     return Section("Over steps", [picture], says=names)
 
 
-def without_empty(table: Table) -> Table:
-    """Leave out the columns that say nothing."""
-    kept = [
-        i
-        for i in range(len(table.columns))
-        if any(_plain(row[i]) not in (None, "") for row in table.rows)
-    ]
-    rows = [[row[i] for i in kept] for row in table.rows]
-    return Table(table.name, [table.columns[i] for i in kept], rows=rows)
-
-
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Cell) else value
-
-
 def _params(record: VersionRecord) -> Table:
     return Table("params", ("param", "value"), rows=list(decode(record.params).items()))
 
@@ -204,8 +190,14 @@ def data_blocks(data: Sequence[DataRecord]) -> list[Block]:
 
 def columns_table(data: DataRecord) -> Table:
     """Give the columns of a data set with what is known of each."""
-    rows = [(name, str(what)) for name, what in data.columns.items()]
-    return Table("columns", ("column", "type"), rows=rows)
+    rows = []
+    for name, kind in data.columns.items():
+        profile = data.profile.get(name)
+        known = profile if isinstance(profile, dict) else {}
+        seen = (decode(known.get(part)) for part in ("nulls", "min", "max", "mean"))
+        rows.append((name, str(kind), *seen, short(data.digests.get(name))))
+    columns = ("column", "type", "nulls", "min", "max", "mean", "digest")
+    return without_empty(Table("columns", columns, rows=rows))
 
 
 def _steps(steps: Sequence[Any]) -> Section:

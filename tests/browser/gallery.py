@@ -1,0 +1,72 @@
+"""One of everything that has a display, for the browser to look at."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+import modelversion as mv
+
+HOSTILE = (
+    '"><img src=http://evil.example/x.png onerror="window.hit=1"><script>window.hit=2</script>'
+)
+
+
+def gallery(place, word="plan"):
+    """Make a registry, and give name -> thing; `word` stands wherever a user can put a text."""
+    warnings.simplefilter("ignore")
+    registry = mv.Registry(place, actor="ana@team")
+    frame = pd.DataFrame({"age": [31, 44, 58], word: ["a", "b", "a"]})
+
+    @mv.step
+    def features(df):
+        return df[["age"]]
+
+    runs = []
+    for i, auc in enumerate([0.71, 0.88, 0.84, 0.91], 1):
+        with registry.run(
+            "churn",
+            params={"C": i / 2, "kind": word},
+            tags={"team": word},
+            description=f"try {i} of {word}",
+        ) as run:
+            run.log_data(train=frame)
+            features(frame)
+            for step in range(12):
+                loss = 1 / (step + 1) / i
+                run.log_metrics({"train/loss": loss, "val/loss": loss + 0.05 * i}, step=step)
+            run.log_metrics(auc=mv.metric(auc, n=1200))
+            run.log_artifact("report.txt", word)
+            run.log_model({"w": np.zeros(3)})
+        runs.append(run)
+    try:
+        with registry.run("churn", on_error="keep") as failed:
+            failed.log_metrics({"val/loss": 9.0})
+            raise ValueError(word)
+    except ValueError:
+        pass
+    churn = registry["churn"]
+    registry.save("upsell", {"w": 1}, metrics={"auc": 0.8}, parents=["churn:4"])
+    churn.set_alias("champion", 2)
+    churn.set_alias("challenger", 4)
+    registry["upsell"].set_alias("champion", 1)
+    churn[1].withdraw(reason=word, use_instead=2)
+    bo = mv.Registry(place, actor="bo@team")["churn"]
+    bo[4].note(f"looks good: {word}")
+    return {
+        "registry": registry,
+        "model": churn,
+        "versions": churn.versions(),
+        "version": churn[4],
+        "withdrawn": churn[1],
+        "metrics": churn[4].metrics,
+        "run": runs[-1],
+        "failed-run": failed,
+        "diff": churn[4].diff(churn["champion"]),
+        "comparison": churn.compare("champion", 3, 4),
+        "lineage": churn[4].lineage(),
+        "verify": registry.verify(),
+        "usage": registry.usage(),
+        "prune": churn.prune(keep=2, dry_run=True),
+        "gc": registry.gc(dry_run=True),
+    }
