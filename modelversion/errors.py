@@ -302,6 +302,10 @@ class SecretWarning(ModelVersionWarning):
     """A file of a run was left out, because it holds a secret."""
 
 
+class HookFailedWarning(ModelVersionWarning):
+    """A hook raised; what it was told of is done all the same."""
+
+
 class LiveVersionWarning(ModelVersionWarning):
     """A version that is in a stage was withdrawn; it stays there until something is done."""
 

@@ -16,6 +16,7 @@ from modelversion.errors import (
     NotARegistryError,
     RecordError,
 )
+from modelversion.hooks import Hooks
 from modelversion.journal import Clock, Journal, first_keys
 from modelversion.records import (
     FORMAT,
@@ -49,6 +50,7 @@ class Home:
         self.announces = False
         # The id that the registry was made with, then one for each fork.
         self._ids = ids
+        self.hooks = Hooks()
         self._policies: Journal | None = None
         self._names: dict[str, str] = {}
 
@@ -150,7 +152,9 @@ class Home:
         Chains begin with the id that the registry was made with, whatever it was forked to.
         """
         first = self._ids[0] if self._ids else registry_id
-        return Journal(self.store, folder, fold, registry_id=first, clock=self.clock, tail=tail)
+        journal = Journal(self.store, folder, fold, registry_id=first, clock=self.clock, tail=tail)
+        journal.hooks = self.hooks
+        return journal
 
     # ---- models
 

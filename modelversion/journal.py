@@ -27,13 +27,13 @@ from modelversion.errors import (
     ModelVersionError,
     RecordError,
 )
+from modelversion.hooks import Hooks
 from modelversion.records import Actor, Entry, event_json
 from modelversion.schema import Json, from_json, stored
 from modelversion.state import Fold
 from modelversion.storage import KeyTaken, Store, nonce
 
 MAX_ENTRY = 64 * 1024
-MAX_MERGE = 16 * 2**20
 MAX_ATTEMPTS = 2000
 _TICK = timedelta(microseconds=1)
 # One more than a merge holds, so that a hole at its last entry shows as a hole.
@@ -84,6 +84,7 @@ class Journal:
         self.folder = folder
         self._fold = fold
         self._clock = clock
+        self.hooks = Hooks()
         self._run = run
         genesis = _json.digest(f"{registry_id}\n{folder}".encode())
         self._start = Head(position=0, digest=genesis, time="", state=fold.initial)
@@ -159,11 +160,7 @@ class Journal:
         return self._store.read_many(self._keys(self.seen().position + 1, 1))[0] is not None
 
     def recheck(self) -> None:
-        """Look by one small request whether the head as last seen is still there.
-
-        Raises:
-            JournalRewoundError: It is gone, or another.
-        """
+        """Raise `JournalRewoundError` unless the last entry seen is there, by one small request."""
         head = self.seen()
         if head.position:
             self._compare(head, self._store.read_many(self._keys(head.position, 1))[0])
@@ -269,12 +266,14 @@ class Journal:
 
     # ---- reading it all
 
-    def history(self, after: Head, last: Head) -> list[Json]:
-        """Give the parsed entries behind one head up to another, their chain checked.
+    def history(self, after: Head | int, last: Head) -> list[Json]:
+        """Give the parsed entries behind a head or a position up to a head, their chain checked.
 
         Plain JSON, not records: a history may have 100,000 of them. A merge that does not
         continue what stands before it is passed over for the entries themselves.
         """
+        if isinstance(after, int):
+            return [value for _, value in self._rows(after + 1, last, None)]
         return [value for _, value in self._rows(after.position + 1, last, after.digest)]
 
     def _rows(self, first: int, last: Head, digest: str | None) -> list[tuple[bytes, Json]]:
@@ -405,6 +404,8 @@ class Journal:
         self._keep(head := self._next(before, entry, data))
         if head.position % layout.MERGE == 0:
             self._run(lambda: self.merge(head))
+        if self.hooks.active:
+            self.hooks.tell(self.folder, entry)
         return head
 
     # ---- merges
@@ -424,7 +425,7 @@ class Journal:
         tail = {"digest": head.digest, "position": head.position, "time": head.time}
         state = _json.dumps({**tail, "state": self._fold.to_json(head.state)})
         data = merges.sealed([*lines, state])
-        if len(data) <= MAX_MERGE:
+        if len(data) <= merges.MAX_MERGE:
             self._store.put(layout.merge(self.folder, level, head.position), data)
 
     def _block(self, data: bytes | None, start: int, last: int, before: Head | None) -> Head | None:

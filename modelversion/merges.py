@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from modelversion import _json, layout
 from modelversion.errors import RecordError
 
+MAX_MERGE = 16 * 2**20
 SIZES = dict(enumerate(layout.LEVELS, 1))
 
 

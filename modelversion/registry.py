@@ -8,8 +8,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
-from modelversion import governing, place, upkeep
-from modelversion.checkpoint import Checkpoint, read_checkpoint
+from modelversion import governing, place
 from modelversion.copying import Courier
 from modelversion.display import Page, Shown
 from modelversion.environment import find_actor
@@ -27,16 +26,16 @@ from modelversion.mode import is_disabled, warn_of_rank
 from modelversion.model import Model
 from modelversion.moments import moment
 from modelversion.notes import Setting
+from modelversion.oversight import Oversight
 from modelversion.policies import Policy
 from modelversion.refs import check_name, parse
 from modelversion.run import Run
 from modelversion.saving import Frozen, save
 from modelversion.serializers import Allow
-from modelversion.snapshot import NOTHING, check_notes, check_text
+from modelversion.snapshot import NOTHING, check_notes
 from modelversion.storage import open_store
 from modelversion.table import Versions, select
 from modelversion.tracking import F, check_options, track
-from modelversion.verification import VerifyReport, pin, verify_registry
 from modelversion.version import Version
 from modelversion.versions import Line, first_look, resolve
 from modelversion.writing import Writer
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from modelversion.past import RegistryAt
 
 
-class Registry(Shown):
+class Registry(Oversight, Shown):
     """A place that holds models; opening it does no I/O.
 
     Reading an empty place gives an empty registry, and the first write makes it.
@@ -157,9 +156,6 @@ class Registry(Shown):
             known = self._histories.setdefault(name, History(Line(self._home, name, registry_id)))
         return known
 
-    def _all(self) -> list[History]:
-        return [self._history(name) for name in self._home.models()]
-
     # ---- stages and policies
 
     @property
@@ -218,9 +214,6 @@ class Registry(Shown):
 
         histories = {history.line.name: history for history in self._all()}
         return RegistryAt(self._home, moment(when, "when", end=True), histories)
-
-    def _lines(self) -> list[Line]:
-        return [history.line for history in self._all()]
 
     # ---- saving
 
@@ -447,6 +440,17 @@ class Registry(Shown):
         copies = [Version(history, pointer, to._allow) for history, pointer in found]
         return copies[0] if isinstance(what, (str, Version)) else copies
 
+    def adopt(self, version: Version, /) -> Version:
+        """Copy a version of another registry into this one, or give the copy; see `copy`."""
+        line = version._line
+
+        def source(name: str) -> History:
+            return History(Line(line.home, name, line.registry_id))
+
+        courier = Courier(line.home, source, self._home, self._writer.receive)
+        history, pointer = courier.copy(version._history, version._pointer)
+        return Version(history, pointer, self._allow)
+
     def _own(self, item: Any) -> Version:
         if isinstance(item, str):
             return self.get(item)
@@ -454,45 +458,3 @@ class Registry(Shown):
             found = f"{item!r:.60}: none, or of another registry"
             raise InvalidInputError(f"copy takes references and versions, found {found}")
         return item
-
-    def fork(self, *, reason: str) -> str:
-        """Give a copied folder an id of its own, before it is written to; the id is returned.
-
-        Two places of one id can never be told apart again once both are written to. That a folder
-        is a copy cannot be seen from the inside, so nothing but you can know when to call this.
-        """
-        self._histories = {}
-        return self._home.fork(check_text(reason, "reason"))
-
-    # ---- upkeep
-
-    def verify(self, *, since: Checkpoint | str | os.PathLike[str] | None = None) -> VerifyReport:
-        """Check every digest, every chain, and that every number is explained.
-
-        Args:
-            since: A checkpoint, its three lines, or the path of the file that holds them. A
-                journal that was cut off, rolled back or rewritten since is found and named.
-
-        Raises:
-            InvalidInputError: The checkpoint is another registry's, or none.
-        """
-        pinned = None if since is None else read_checkpoint(since)
-        return verify_registry(self._home, lambda name: self._history(name).line, since=pinned)
-
-    def checkpoint(self) -> Checkpoint:
-        """Give three lines to keep elsewhere, such as in git, that pin what every journal says.
-
-        Without one nobody can tell a journal that was cut off from one that was never longer.
-        """
-        return pin(self._home, self._lines())
-
-    def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
-        """Clear what crashes left: claims without a commit, bytes of deleted versions, temporaries.
-
-        A save that is slower than `older_than` claims another number.
-        """
-        return upkeep.gc(self._home, self._lines(), older_than=older_than, dry_run=dry_run)
-
-    def usage(self) -> upkeep.Usage:
-        """Count versions and bytes of each model."""
-        return upkeep.usage(self._all())

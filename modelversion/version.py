@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import EllipsisType, MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from modelversion import current, upkeep
 from modelversion._json import decode
@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     from modelversion.lineage import Lineage
     from modelversion.promotion import Candidate
     from modelversion.timeline import Decision
+
+
+class Adopting(Protocol):
+    """A registry, as a version sees it."""
+
+    def adopt(self, version: Version, /) -> Version:
+        """Give the version's copy there, made if there is none."""
 
 
 class Version(Recorded, Shown):
@@ -221,6 +228,7 @@ class Version(Recorded, Shown):
         reason: str | None = None,
         if_current: int | EllipsisType | None = ...,
         override: bool = False,
+        to: Adopting | None = None,
     ) -> Decision:
         """Put it into a stage, if it passes what the stage's policy asks.
 
@@ -233,6 +241,7 @@ class Version(Recorded, Shown):
             if_current: Refuse unless this number is in the stage now; None is for an empty one.
                 Without it, a promotion that meets another is judged again and warns.
             override: Pass over what is not met, where the policy allows that; recorded.
+            to: Another registry: it is copied there first, and promoted under its policies.
 
         Raises:
             StageNotFoundError: There is no such stage.
@@ -242,7 +251,8 @@ class Version(Recorded, Shown):
         from modelversion.promotion import Wish, promote
 
         wish = Wish(reason=reason, if_current=if_current, override=override)
-        return promote(self._candidate(), stage, wish)
+        version = self if to is None else to.adopt(self)
+        return promote(version._candidate(), stage, wish)
 
     def check(self, stage: str) -> GateReport:
         """Judge it as `promote` would, and do nothing.

@@ -15,6 +15,7 @@ from modelversion.errors import (
     ConflictError,
     DigestMismatchError,
     FileMissingError,
+    GateFailedError,
     InvalidInputError,
     NotARegistryError,
     OriginMismatchError,
@@ -233,6 +234,36 @@ def test_a_large_file_is_shared_with_the_version_before(dev, prod, prod_place):
     folder = prod_place / "models/churn/versions"
     one, two = (os.stat(folder / n / "object/buffer-0.bin").st_ino for n in ("1", "2"))
     assert one == two
+
+
+# ---- promoting across registries
+
+
+def test_a_promotion_across_registries_is_one_call(dev, prod):
+    """It is copied and promoted there, under the policies and by the actor of there."""
+    prod.set_policy("production", after="staging")
+
+    with pytest.raises(GateFailedError):
+        dev["churn"][2].promote("production", to=prod, reason="too early")
+    decision = dev["churn"][2].promote("staging", to=prod, reason="release 1")
+    dev["churn"][2].promote("production", to=prod, reason="release 1")
+
+    assert (decision.reason, str(decision.actor)) == ("release 1", "release-bot")
+    assert prod["churn"]["production"].digest == dev["churn"][2].digest
+    assert len(prod["churn"]) == 1
+    assert dev["churn"].stages["production"] == []
+    assert prod.verify()
+
+
+def test_a_registry_adopts_a_version(dev, prod):
+    """The same copy, from the target's side; parents are found as in a copy."""
+    prod.adopt(dev["base"][1])
+    copy = prod.adopt(dev["churn"][2])
+
+    assert copy == dev.copy("churn:2", to=prod)
+    assert copy.parents == ("base:1",)
+    with pytest.raises(InvalidInputError, match="into itself"):
+        dev.adopt(dev["churn"][2])
 
 
 # ---- copying again

@@ -647,3 +647,36 @@ def test_the_end_of_a_problem_is_logged(churn, followed, root, caplog):
         "churn@live stays at churn",
         "following churn@live works again",
     ]
+
+
+# ---- stages
+
+
+def test_a_stage_is_followed_through_promotions_and_roll_backs(churn, followed):
+    """A promotion is served, a roll-back too; a cleared stage keeps its last version."""
+    churn[1].promote("production", reason="first")
+    told = []
+    live = followed("Production", on_change=lambda value, version: told.append(version.number))
+    assert served(live) == 1
+
+    churn[2].promote("production", reason="better")
+    assert ticks(live) and served(live) == 2
+    churn.rollback("production", reason="slow")
+    assert ticks(live) and served(live) == 1
+    churn.clear_stage("production", reason="maintenance")
+    status = ticks(live)
+
+    assert not status and served(live) == 1
+    churn[3].promote("production", reason="back")
+    assert ticks(live, 100) and served(live) == 3
+    assert told == [2, 1, 3]
+
+
+def test_an_override_is_served_like_any_promotion(churn, followed, registry):
+    """What was decided is what is served; who decided badly is in the journal."""
+    churn[1].promote("production")
+    live = followed("production")
+    registry.set_policy("production", gates=[mv.gates.at_least("auc", 0.9)])
+    churn[2].promote("production", override=True, reason="incident 7")
+
+    assert ticks(live) and served(live) == 2

@@ -1,0 +1,309 @@
+"""What the commands of `python -m modelversion` do: arguments in, an outcome out.
+
+Each gives JSON whose fields are documented and stay, something to print, and an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from modelversion._json import encode
+from modelversion.display import Facts, Page, Shown, Table, when
+from modelversion.errors import GateFailedError, InvalidInputError
+from modelversion.model import Model
+from modelversion.registry import Registry
+from modelversion.schema import Json, to_json
+from modelversion.verification import VerifyReport
+from modelversion.version import Version
+
+OK, FAILED, ERROR = 0, 1, 2
+
+
+@attrs.frozen
+class Outcome:
+    """What a command gives: JSON, what is printed instead, and the exit code."""
+
+    value: Any
+    shown: Any
+    code: int = OK
+
+
+class _Display(Shown):
+    def __init__(self, page: Page) -> None:
+        self._shown = page
+
+    def _page(self) -> Page:
+        return self._shown
+
+
+Command = Callable[[Registry, argparse.Namespace], Outcome]
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def list_(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """List models, or the versions of one."""
+    if args.model is None:
+        rows = [_model_row(model) for model in registry.models()]
+        cells = [
+            (r["model"], r["versions"], r["latest"], _named(r["stages"]), _named(r["aliases"]))
+            for r in rows
+        ]
+        names = ("model", "versions", "latest", "stages", "aliases")
+        table = Table("models", names, rows=cells, empty="no models")
+        return Outcome(rows, _Display(Page(registry.url, _count(rows, "model"), blocks=[table])))
+    model = registry[args.model]
+    found = model.versions(where=args.where, order_by=args.order_by, limit=args.limit)
+    columns = found.to_dict()
+    records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return Outcome([encode(record, "version") for record in records], _versions(model, columns))
+
+
+def _model_row(model: Model) -> Json:
+    numbers = model._line.live()
+    return {
+        "model": model.name,
+        "versions": len(numbers),
+        "latest": numbers[-1] if numbers else None,
+        "stages": {name: held for name, held in model.stages.items() if held},
+        "aliases": model.aliases,
+    }
+
+
+def _count(rows: list[Any], one: str, many: str | None = None) -> str:
+    return f"{len(rows)} {one if len(rows) == 1 else many or one + 's'}"
+
+
+def _named(names: Json) -> str:
+    return ", ".join(f"{name} {_numbers(held)}" for name, held in names.items())
+
+
+def _numbers(held: Any) -> str:
+    return ", ".join(map(str, held)) if isinstance(held, list) else str(held)
+
+
+def _versions(model: Model, columns: dict[str, list[Any]]) -> _Display:
+    told = {
+        name: [when(v) for v in values] if name == "created_at" else values
+        for name, values in columns.items()
+        if name != "model" and any(value not in (None, "", False) for value in values)
+    }
+    rows = list(zip(*told.values(), strict=True))
+    table = Table("versions", list(told), rows=rows, empty="no versions")
+    return _Display(Page(model.name, _count(rows, "version"), blocks=[table]))
+
+
+def show(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Show a version."""
+    version = registry.get(args.ref)
+    value = {
+        "ref": version.ref,
+        "model": version.model,
+        "number": version.number,
+        "digest": version.digest,
+        "record": to_json(version._record),
+        "tags": encode(dict(version.tags), "tags"),
+        "notes": [dict(note) for note in version.notes],
+        "stages": version.stages,
+        "aliases": version.aliases,
+        "withdrawn": version.withdrawn,
+    }
+    return Outcome(value, version if isinstance(version, Shown) else _version(version))
+
+
+def _version(version: Version) -> _Display:
+    facts = {
+        "digest": version.digest,
+        "saved": when(version.created_at),
+        "by": f"{version.actor} (self-declared)",
+        "description": version.description,
+        "type": version.type,
+        "stages": ", ".join(version.stages),
+        "aliases": ", ".join(version.aliases),
+        "parents": ", ".join(version.parents),
+        "withdrawn": version.withdrawn,
+    }
+    parts = {"params": version.params, "metrics": version.metrics, "tags": version.tags}
+    tables = [
+        Table(name, ("name", "value"), rows=list(values.items())) for name, values in parts.items()
+    ]
+    return _Display(Page(version.ref, blocks=[Facts(facts), *tables]))
+
+
+def diff(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Compare a version with an earlier one: what changed since."""
+    found = registry.get(args.ref).diff(registry.get(args.other))
+    return Outcome(found.to_dict(), found)
+
+
+def history(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Show what was decided of a model."""
+    found = registry[args.model].history(args.stage)
+    return Outcome(found.to_dict(), found)
+
+
+def events(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Show what happened since a cursor, and the next cursor."""
+    found = registry.events(since=args.since, limit=args.limit)
+    rows = [(when(e.time), e.actor.name, e.kind, e.ref, e.data.get("reason")) for e in found]
+    columns = ("time", "actor", "kind", "ref", "reason")
+    table = Table("events", columns, rows=rows, empty="nothing happened")
+    page = Page(
+        registry.url, _count(rows, "event"), blocks=[table, Facts({"cursor": found.cursor})]
+    )
+    value = {"cursor": found.cursor, "events": [event.to_dict() for event in found]}
+    return Outcome(value, _Display(page))
+
+
+# ---- deciding ------------------------------------------------------------------------------------
+
+
+def check(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Judge a version as a promotion would; exit code 1 if a gate fails."""
+    report = registry.get(args.ref).check(args.stage)
+    return Outcome(report.to_dict(), report, OK if report else FAILED)
+
+
+def promote(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Put a version into a stage; exit code 1 if a gate fails."""
+    try:
+        decision = registry.get(args.ref).promote(
+            args.stage,
+            reason=args.reason,
+            override=args.override,
+            if_current=args.if_current,
+            to=None if args.to is None else Registry(args.to, actor=args.actor),
+        )
+    except GateFailedError as e:
+        return Outcome(e.report.to_dict(), e.report, FAILED)
+    return Outcome(decision.to_dict(), decision)
+
+
+def approve(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Approve that a version goes to a stage."""
+    decision = registry.get(args.ref).approve(args.stage, reason=args.reason)
+    return Outcome(decision.to_dict(), decision)
+
+
+def reject(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Object to a version in a stage."""
+    decision = registry.get(args.ref).reject(args.stage, reason=args.reason)
+    return Outcome(decision.to_dict(), decision)
+
+
+def rollback(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Put back what was in a stage before."""
+    model = registry[args.model]
+    report = model.rollback(args.stage, reason=args.reason, to=args.to, dry_run=args.dry_run)
+    return Outcome(report.to_dict(), report)
+
+
+def copy(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Copy versions into another registry."""
+    target = Registry(args.to, actor=args.actor)
+    sources = [registry.get(ref) for ref in args.refs]
+    copies = registry.copy(sources, to=target)
+    rows = [
+        {"from": source.ref, "to": made.ref, "digest": made.digest}
+        for source, made in zip(sources, copies, strict=True)
+    ]
+    table = Table("copies", ("from", "to", "digest"), rows=[tuple(row.values()) for row in rows])
+    return Outcome(rows, _Display(Page(target.url, _count(rows, "copy", "copies"), blocks=[table])))
+
+
+# ---- upkeep --------------------------------------------------------------------------------------
+
+
+def verify(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Check every byte, or those of a model or a version; exit code 1 if something is broken."""
+    since = None if args.since is None else Path(args.since)
+    if args.ref is None:
+        report = registry.verify(since=since)
+    elif since is not None:
+        raise InvalidInputError("--since is about the whole registry; leave the model out")
+    else:
+        report = _subject(registry, args.ref).verify()
+    return Outcome(_report(report), report, OK if report else FAILED)
+
+
+def _subject(registry: Registry, ref: str) -> Model | Version:
+    return registry.get(ref) if ":" in ref or "@" in ref else registry[ref]
+
+
+def _report(report: VerifyReport) -> Json:
+    return {
+        "ok": report.ok,
+        "subject": report.subject,
+        "versions": report.versions,
+        "problems": [{"key": p.key, "what": p.what} for p in report.problems],
+        "pending": [{"key": p.key, "what": p.what} for p in report.pending],
+        "since": None if report.since is None else report.since.time,
+    }
+
+
+def checkpoint(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Print the three lines that pin what every journal says."""
+    found = registry.checkpoint()
+    if args.output is not None:
+        _write(args.output, str(found))
+    value = {
+        "registry": found.registry,
+        "time": found.time,
+        "digest": found.digest,
+        "text": str(found),
+    }
+    return Outcome(value, str(found).rstrip())
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise InvalidInputError(f"cannot write {path}: {e.strerror or e}") from e
+
+
+def audit(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Report who did what; exit code 1 if the registry does not verify."""
+    report = registry.audit(models=args.models or None, since=args.since, until=args.until)
+    try:
+        if args.html is not None:
+            report.to_html(args.html)
+        if args.csv is not None:
+            report.to_csv(args.csv)
+    except OSError as e:
+        raise InvalidInputError(f"cannot write {e.filename}: {e.strerror or e}") from e
+    return Outcome(report.to_dict(), report, OK if report else FAILED)
+
+
+def gc(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Clear what crashes left."""
+    older = timedelta(hours=args.older_than)
+    report = registry.gc(older_than=older, dry_run=args.dry_run)
+    value = {
+        "abandoned": list(report.abandoned),
+        "removed": list(report.removed),
+        "dry_run": report.dry_run,
+    }
+    return Outcome(value, report)
+
+
+def markdown(shown: Any) -> str:
+    """Give what is printed as Markdown; plain text in a fence that it cannot end."""
+    if isinstance(shown, Shown):
+        return shown.to_markdown()
+    text = str(shown)
+    fence = "`" * max([3, *(len(run) + 1 for run in _runs(text))])
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _runs(text: str) -> Iterable[str]:
+    import re
+
+    return re.findall("`+", text)

@@ -1,0 +1,182 @@
+"""What a registry offers to those who look after it: proof, audits, events, upkeep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, overload
+
+from modelversion import upkeep
+from modelversion.checkpoint import Checkpoint, read_checkpoint
+from modelversion.history import History
+from modelversion.home import Home
+from modelversion.hooks import Event
+from modelversion.refs import check_name
+from modelversion.snapshot import check_text
+from modelversion.verification import VerifyReport, pin, verify_registry
+from modelversion.versions import Line
+
+if TYPE_CHECKING:
+    from modelversion.audit import AuditReport
+    from modelversion.feed import Events
+
+Hook = Callable[[Event], Any]
+
+
+class Oversight:
+    """The part of `Registry` that looks at all models at once."""
+
+    _home: Home
+    _histories: dict[str, History]
+
+    def _history(self, name: str) -> History:
+        raise NotImplementedError
+
+    def _all(self) -> list[History]:
+        return [self._history(name) for name in self._home.models()]
+
+    def _lines(self) -> list[Line]:
+        return [history.line for history in self._all()]
+
+    # ---- proof
+
+    def verify(self, *, since: Checkpoint | str | os.PathLike[str] | None = None) -> VerifyReport:
+        """Check every digest, every chain, and that every number is explained.
+
+        Args:
+            since: A checkpoint, its three lines, or the path of the file that holds them. A
+                journal that was cut off, rolled back or rewritten since is found and named.
+
+        Raises:
+            InvalidInputError: The checkpoint is another registry's, or none.
+        """
+        pinned = None if since is None else read_checkpoint(since)
+        return verify_registry(self._home, lambda name: self._history(name).line, since=pinned)
+
+    def checkpoint(self) -> Checkpoint:
+        """Give three lines to keep elsewhere, such as in git, that pin what every journal says.
+
+        Without one nobody can tell a journal that was cut off from one that was never longer.
+
+        Raises:
+            NotARegistryError: The place is empty.
+        """
+        return pin(self._home, self._lines())
+
+    def audit(
+        self,
+        *,
+        models: Iterable[str] | None = None,
+        since: str | date | datetime | None = None,
+        until: str | date | datetime | None = None,
+    ) -> AuditReport:
+        """Report who did what, when and why, with gates, approvals, overrides, data and code.
+
+        Everything is verified, and a checkpoint is part of the report.
+
+        Args:
+            models: Only these; else all.
+            since: From when on: a time, or the beginning of a day, in UTC.
+            until: Until when: a time, or the end of a day, in UTC.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            InvalidInputError: A time is none.
+            NotARegistryError: The place is empty.
+        """
+        from modelversion.audit import audit, scope
+
+        asked = scope(since, until)
+        names = None if models is None else self._named(models)
+        everything = self._all()
+        chosen = [h for h in everything if names is None or h.line.name in names]
+        return audit(self._home, chosen, everything, asked)
+
+    def _named(self, models: Any) -> set[str]:
+        given = [models] if isinstance(models, str) else models
+        names = {check_name(name, "model") for name in given}
+        for name in names:
+            self._home.require_model(name)
+        return names
+
+    # ---- events
+
+    def events(
+        self, *, since: str | date | datetime | None = None, limit: int | None = None
+    ) -> Events:
+        """Give what happened in all models, in order; each event once for each cursor.
+
+        Args:
+            since: The `cursor` of an earlier call; a time or the beginning of a day; `"now"` for
+                a cursor and no events; None for everything.
+            limit: How many at most; the cursor goes on behind them.
+
+        Raises:
+            InvalidInputError: `since` is none of these, or the cursor is another registry's.
+            JournalRewoundError: A journal is shorter than the cursor has read.
+        """
+        from modelversion.feed import read_events
+
+        return read_events(self._home, self._lines(), since=since, limit=limit)
+
+    @overload
+    def on(self, kind: str, hook: Hook, /) -> Hook: ...
+
+    @overload
+    def on(self, kind: str, /) -> Callable[[Hook], Hook]: ...
+
+    def on(self, kind: str, hook: Hook | None = None, /) -> Any:
+        """Call a function with each event of a kind that this process appends through this handle.
+
+        It is called in the thread that did it, after the event is durable. What it raises is
+        warned of, and changes nothing about the event. `@registry.on("version.committed")` works
+        too.
+
+        Args:
+            kind: Such as `"version.committed"` or `"stage.promoted"`; `"*"` for all.
+            hook: The function.
+
+        Raises:
+            InvalidInputError: There is no such kind of event.
+        """
+        from modelversion.feed import check_kind
+
+        check_kind(kind)
+        if hook is None:
+            return lambda given: self.on(kind, given)
+        self._home.hooks.add(kind, hook)
+        return hook
+
+    def off(self, hook: Hook, /) -> None:
+        """Call a function no more, whatever it was to be called for."""
+        self._home.hooks.remove(hook)
+
+    # ---- upkeep
+
+    def fork(self, *, reason: str) -> str:
+        """Give a copied folder an id of its own, before it is written to; the id is returned.
+
+        Two places of one id can never be told apart again once both are written to. That a folder
+        is a copy cannot be seen from the inside, so nothing but you can know when to call this.
+
+        Raises:
+            NotARegistryError: The place is empty.
+        """
+        found = self._home.fork(check_text(reason, "reason"))
+        self._histories = {}
+        return found
+
+    def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
+        """Clear what crashes left: claims without a commit, bytes of deleted versions, temporaries.
+
+        Args:
+            older_than: Leave what is younger; a save that is slower than this claims another
+                number.
+            dry_run: Only tell what would be done.
+        """
+        return upkeep.gc(self._home, self._lines(), older_than=older_than, dry_run=dry_run)
+
+    def usage(self) -> upkeep.Usage:
+        """Count versions and bytes of each model."""
+        return upkeep.usage(self._all())
