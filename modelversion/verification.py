@@ -18,6 +18,7 @@ from modelversion.errors import (
 from modelversion.files import VersionFiles
 from modelversion.home import Home
 from modelversion.inspection import problems as problems_of
+from modelversion.proof import decision_problems
 from modelversion.records import Claim, VersionCommitted, VersionRecord
 from modelversion.refs import check_name
 from modelversion.schema import Json, from_json
@@ -150,9 +151,10 @@ def verify_line(line: Line) -> VerifyReport:
     versions = 0
     if not problems:
         # Decisions first: what they name was committed before.
-        decided: Decisions = line.decisions.head().state
+        last = line.decisions.head()
+        decided: Decisions = last.state
         committed = _committed(line)
-        problems += _alias_problems(line, decided, committed)
+        problems += [Problem(*found) for found in decision_problems(line, last, committed)]
         for number, version in committed.items():
             if number not in decided.deleted:
                 versions += 1
@@ -178,15 +180,6 @@ def _committed(line: Line) -> dict[int, Pointer]:
             fields = {k: v for k, v in event.items() if k not in ("kind", "must_understand")}
             found.setdefault(event["number"], pointer(from_json(VersionCommitted, fields, "event")))
     return found
-
-
-def _alias_problems(
-    line: Line, decided: Decisions, committed: dict[int, Pointer]
-) -> Iterator[Problem]:
-    for alias, held in decided.aliases.items():
-        if committed.get(held.number) != held:
-            key = line.decisions.folder
-            yield Problem(key, f"alias {alias!r} names a version that was not committed so")
 
 
 def _number_problems(line: Line, decided: Decisions) -> tuple[list[Problem], list[Problem]]:

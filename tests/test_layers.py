@@ -76,6 +76,7 @@ RANKS = {
     "governing": 8,
     "judging": 9,
     "replay": 10,
+    "proof": 11,
     "timeline": 11,
     "promotion": 12,
     "approving": 13,
