@@ -56,7 +56,12 @@ def recorded_params(record: VersionRecord) -> Mapping[str, Any]:
 
 def recorded_source(record: VersionRecord, read: Read) -> str:
     """Give the source of the code that made a version, nothing where it is not there or long."""
-    path = None if record.code is None else record.code.path
+    if record.code is None:
+        return ""
+    kept = record.code.source
+    if kept is not None and kept.text is not None:
+        return kept.text
+    path = record.code.path if kept is None else kept.path
     sizes = {file.path: file.size for file in record.files}
     if path is None or sizes.get(path, _MAX_SOURCE + 1) > _MAX_SOURCE:
         return ""

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from modelversion import layout
+from modelversion.code import CELLS, ENTRY, PATCH, encoded_values
 from modelversion.records import DataRecord, MetricRecord, StepRecord
 from modelversion.redaction import NOTHING_LIFTED, Known, Lifted, Redaction, Redactor
 from modelversion.schema import Json, evolve, from_json, to_json
+from modelversion.source.capture import Capture, Entry, Look
+from modelversion.source.git import GitState
 
-ENTRY_SOURCE = f"{layout.SOURCE}/entry.py"
 MAX_FAILED = 1000
 
 
@@ -21,8 +23,7 @@ class Setting:
     """What a run is of, as far as it is known before it starts."""
 
     model: str
-    entry: str | None = None
-    source: str | None = None
+    code: Entry | None = None
     keep_failed: bool = False
     lifted: Lifted = NOTHING_LIFTED
     tags: Json = attrs.field(factory=dict)
@@ -42,8 +43,7 @@ class Notes:
     tags: Json
     description: str | None = None
     parents: tuple[str, ...] = ()
-    entry: str | None = None
-    source: str | None = None
+    look: Look = attrs.field(factory=Look)
     duration_seconds: float | None = None
     series: tuple[Json, ...] = ()
     failed: str | None = None
@@ -81,7 +81,7 @@ def without_secrets(
         tags=tags,
         data=tuple(_data(item, redactor) for item in notes.data),
         description=notes.description and redactor.text(notes.description, "description"),
-        source=notes.source and redactor.text(notes.source, ENTRY_SOURCE, code=True),
+        look=_look(notes.look, redactor),
         # Cut last: half a token is not recognised.
         failed=notes.failed and redactor.text(notes.failed, "failed")[:MAX_FAILED],
         steps=tuple(steps[: len(notes.steps)]),
@@ -112,6 +112,46 @@ def _step(step: StepRecord, i: int, redactor: Redactor) -> StepRecord:
         outputs=tuple(_data(item, redactor, f"{path}.outputs") for item in step.outputs),
         failed=step.failed and redactor.text(step.failed, f"{path}.failed"),
     )
+
+
+def _look(look: Look, redactor: Redactor) -> Look:
+    state = look.told()
+    return attrs.evolve(
+        look,
+        code=None if look.code is None else _code(look.code, redactor),
+        git=None if state is None else _git(state, redactor),
+    )
+
+
+def _code(code: Capture, redactor: Redactor) -> Capture:
+    # First: what is secret by its name may stand in the text too.
+    values = redactor.value(encoded_values(code.values), "code.globals")
+    pieces = (
+        attrs.evolve(piece, text=redactor.text(piece.text, ENTRY, code=True))
+        for piece in code.pieces
+    )
+    cells = code.cells
+    if cells is not None:
+        every = (redactor.text(cell, CELLS, code=True) for cell in cells.cells)
+        cells = attrs.evolve(cells, cells=tuple(every))
+    return attrs.evolve(code, pieces=tuple(pieces), cells=cells, values=values)
+
+
+def _git(state: GitState, redactor: Redactor) -> GitState:
+    return attrs.evolve(
+        state,
+        changed=_names(state.changed, redactor),
+        left_out=_names(state.left_out, redactor),
+        untracked=_names(state.untracked, redactor),
+        branch=state.branch and redactor.text(state.branch, "code.git.branch"),
+        remote=state.remote and redactor.text(state.remote, "code.git.remote"),
+        patch=tuple(redactor.text(part, PATCH, code=True) for part in state.patch),
+        problem=state.problem and redactor.text(state.problem, "code.git.problem"),
+    )
+
+
+def _names(names: tuple[str, ...], redactor: Redactor) -> tuple[str, ...]:
+    return tuple(redactor.text(name, "code.git.names", code=True) for name in names)
 
 
 def _data(item: DataRecord, redactor: Redactor, path: str = "data") -> DataRecord:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from modelversion import layout
+from modelversion.code import Code
 from modelversion.errors import InvalidInputError, ModelVersionError
 from modelversion.files import write_files
 from modelversion.history import History
@@ -22,7 +23,6 @@ from modelversion.loading import (
 from modelversion.metrics import Metrics, direction
 from modelversion.records import (
     Actor,
-    CodeRecord,
     CopiedFrom,
     DataRecord,
     EnvironmentRecord,
@@ -154,9 +154,14 @@ class Recorded:
         return Steps(self._record.steps, self._record.data)
 
     @property
-    def code(self) -> CodeRecord | None:
-        """The function that made it, and the path of its source among the files."""
-        return self._record.code
+    def code(self) -> Code | None:
+        """The code that made it: source, helpers, notebook cells, and the state of git."""
+        record = self._record.code
+        return None if record is None else Code(record, self._bytes)
+
+    def _bytes(self, path: str) -> bytes:
+        with self.open(path) as file:
+            return file.read()
 
     @property
     def environment(self) -> EnvironmentRecord | None:

@@ -33,6 +33,7 @@ from modelversion.run import Run
 from modelversion.saving import Frozen, save
 from modelversion.serializers import Allow
 from modelversion.snapshot import NOTHING, check_notes
+from modelversion.source.capture import look, of_caller, remember_script
 from modelversion.storage import open_store
 from modelversion.table import Versions, select
 from modelversion.tracking import F, check_options, track
@@ -74,6 +75,7 @@ class Registry(Oversight, Shown):
             clock: Gives the time; it orders nothing.
         """
         check_allow(allow_pickle)
+        remember_script()
         target = place.default_url() if url is None else url
         self.__setstate__(
             {
@@ -270,6 +272,7 @@ class Registry(Oversight, Shown):
             parents=self._parents(parents),
             not_secret=not_secret,
             allow_secrets=allow_secrets,
+            look=look(of_caller(), at_start=False).finish(),
         )
         draft = Frozen(name, notes, value, artifacts=artifacts or {}, verify=verify, new=new)
         self._home.check()
@@ -319,15 +322,13 @@ class Registry(Oversight, Shown):
             model: The model's name.
             params: As in `save`, like tags and description; `run.log_params` adds to them.
             parents: References or versions that it builds on; what is loaded inside is added.
-            on_error: `"keep"` commits what was logged, marked as failed, when the block raises;
-                `"discard"` commits nothing.
+            on_error: `"keep"` commits what was logged when the block raises, marked as failed.
             not_secret: As in `save`, like `allow_secrets`.
 
         Raises:
             InvalidInputError: Something cannot be stored.
         """
         check_name(model, "model")
-        options = check_options((), (), on_error)
         notes = check_notes(
             tags=tags,
             description=description,
@@ -337,7 +338,8 @@ class Registry(Oversight, Shown):
         )
         setting = Setting(
             model=model,
-            keep_failed=options.on_error == "keep",
+            code=of_caller(),
+            keep_failed=check_options((), (), on_error).on_error == "keep",
             tags=notes.tags,
             description=description,
             lifted=notes.lifted,

@@ -44,6 +44,7 @@ from modelversion.snapshot import (
     with_inputs,
     with_steps,
 )
+from modelversion.source.capture import Look, look
 from modelversion.storage import Blob
 from modelversion.storage.spool import Spool
 from modelversion.trail import Trace, Traces
@@ -110,6 +111,7 @@ class Run(Shown):
         self._spool: Spool | None = None
         self._handle: RunHandle | None = None
         self.traces = Traces()
+        self._look = Look()
 
     def __repr__(self) -> str:
         return f"<Run of {self.model}: {self._state or 'not started'}>"
@@ -140,6 +142,7 @@ class Run(Shown):
             raise NoActiveRunError(f"this run of {self.model!r} was started before; make a new one")
         if not self._off:
             self._target.prepare()
+            self._look = look(self._setting.code)
         self._state, self._began = _RUNNING, time.perf_counter()
 
     def __enter__(self) -> Run:
@@ -244,7 +247,8 @@ class Run(Shown):
     def _warn_nothing(self, siblings: bool) -> None:
         if siblings:
             return
-        where = self._setting.entry or f"the run of {self.model!r}"
+        code = self._setting.code
+        where = code.name if code and code.is_function else f"the run of {self.model!r}"
         warnings.warn(
             f"{where} returned {masked(repr(self.value)):.40} and logged nothing, so no version of "
             f"{self.model!r} was committed; return the model, or call mv.log_model or "
@@ -264,8 +268,7 @@ class Run(Shown):
             tags=self._setting.tags,
             description=self._setting.description,
             parents=tuple(self._parents),
-            entry=self._setting.entry,
-            source=self._setting.source,
+            look=self._look.finish(),
             duration_seconds=round(time.perf_counter() - self._began, 6),
             series=tuple(self._series),
             failed=failed,

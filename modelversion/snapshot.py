@@ -18,16 +18,18 @@ import attrs
 from modelversion import current, layout
 from modelversion._json import digest, dumps, encode
 from modelversion.artifacts import File, artifact_files
-from modelversion.environment import environment
+from modelversion.code import identity, write
+from modelversion.environment import environment, seeds
 from modelversion.errors import InvalidValueError, SecretError, SecretWarning
 from modelversion.fingerprints import describe
 from modelversion.metrics import check_key, check_metrics, direction
-from modelversion.notes import ENTRY_SOURCE, Notes, without_secrets
+from modelversion.notes import Notes, without_secrets
 from modelversion.records import (
     FORMAT,
     Actor,
     CodeRecord,
     DataRecord,
+    EnvironmentRecord,
     FileRecord,
     ObjectRecord,
     Origin,
@@ -37,6 +39,7 @@ from modelversion.records import (
 from modelversion.redaction import check_lifted, known_secrets, masked
 from modelversion.schema import Json, evolve, to_json
 from modelversion.serializers import for_object, secret_error
+from modelversion.source.capture import Look
 from modelversion.storage import Blob, Withheld
 from modelversion.storage.spool import Spool
 from modelversion.trail import Traces, digests
@@ -59,6 +62,7 @@ class Snapshot:
     content: str
     object_digest: str
     redactions: Json
+    environment: EnvironmentRecord
     parts: tuple[StepRecord, ...] = ()
 
     def version_record(self, origin: Origin, *, created_at: str, actor: Actor) -> VersionRecord:
@@ -77,7 +81,7 @@ class Snapshot:
             data=notes.data,
             steps=(*notes.steps, *_placed(self.parts, len(notes.steps))),
             code=self.code,
-            environment=environment(),
+            environment=self.environment,
             parents=notes.parents,
             tags=notes.tags,
             duration_seconds=notes.duration_seconds,
@@ -181,6 +185,7 @@ def check_notes(
     parents: Iterable[str] = (),
     not_secret: Collection[str] = (),
     allow_secrets: bool = False,
+    look: Look | None = None,
 ) -> Notes:
     """Check what a user gave beside an object.
 
@@ -199,6 +204,7 @@ def check_notes(
         description=None if description is None else _check_text(description, "description"),
         parents=tuple(parents),
         lifted=check_lifted(not_secret, allow_secrets),
+        look=look or Look(),
     )
 
 
@@ -385,16 +391,18 @@ def take(
     parts = () if taken is None else taken.parts
     notes, parts, redactions = without_secrets(notes, parts, known_secrets())
     code, noted = _add_notes(notes, spool)
+    here = environment()
     blobs = (*of_object, *before, *rest, *noted)
     return Snapshot(
         object=None if taken is None else taken.record,
         notes=notes,
         blobs=blobs,
         code=code,
-        content=_content(notes, blobs),
+        content=_content(notes, code, blobs),
         object_digest=digest(dumps([[b.path, b.sha256] for b in of_object])) if taken else "",
         parts=parts,
         redactions=redactions,
+        environment=evolve(here, seeds=seeds(notes.params), random_states=notes.look.states),
     )
 
 
@@ -411,20 +419,22 @@ def _add_notes(notes: Notes, spool: Spool) -> tuple[CodeRecord | None, tuple[Blo
 
 
 def _add_source(notes: Notes, spool: Spool) -> CodeRecord | None:
-    if notes.entry is None:
+    if notes.look.code is None:
         return None
-    if notes.source is None:
-        return CodeRecord(entry=notes.entry)
-    blob = spool.add(ENTRY_SOURCE, notes.source.encode(), watched=False)
-    return CodeRecord(entry=notes.entry, path=blob.path, sha256=blob.sha256)
+    written = write(notes.look.code, notes.look.told())
+    for path, data in written.files.items():
+        spool.add(path, data, watched=False)
+    return written.record
 
 
-def _content(notes: Notes, blobs: Iterable[Blob]) -> str:
-    """Digest what makes two saves the same content; who, when and how long are left out."""
+def _content(notes: Notes, code: CodeRecord | None, blobs: Iterable[Blob]) -> str:
+    """Digest what makes two saves the same content; who, when, where and how long are left out."""
     given = (notes.params, {n: to_json(m) for n, m in notes.metrics.items()}, notes.tags)
     data = [_same_data(item) for item in notes.data]
-    files = sorted([blob.path, blob.sha256] for blob in blobs)
-    rest = [notes.description, list(notes.parents), notes.entry, notes.failed]
+    source = f"{layout.SOURCE}/"
+    files = sorted([b.path, b.sha256] for b in blobs if not b.path.startswith(source))
+    made_by = identity(code, {b.path: b.sha256 for b in blobs})
+    rest = [notes.description, list(notes.parents), made_by, notes.failed]
     steps = [_said(step) for step in notes.steps]
     return digest(dumps([*given, data, files, rest, *([steps] if steps else [])]))
 

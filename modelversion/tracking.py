@@ -18,7 +18,7 @@ from modelversion.notes import Setting
 from modelversion.redaction import NOTHING_LIFTED, Lifted, check_lifted
 from modelversion.refs import check_name
 from modelversion.run import Run, Target
-from modelversion.source import function_source
+from modelversion.source.capture import Entry, of_function
 
 if TYPE_CHECKING:
     from modelversion.version import Version
@@ -88,24 +88,27 @@ class _Tracker:
     model: str
     target: Callable[[], Target]
     options: Options
-    entry: str
-    source: str | None
+    code: Entry
+
+    @property
+    def entry(self) -> str:
+        """The function's name, with its module."""
+        return self.code.name
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Recording | None:
         """Show that the place can be written, and note the arguments as they came."""
         if is_disabled():
             warn_of_rank(self.model)
             return None
+        own, arguments = bind(self.function, args, kwargs)
         setting = Setting(
             model=self.model,
-            entry=self.entry,
-            source=self.source,
+            code=attrs.evolve(self.code, owner=_class_of(own)),
             keep_failed=self.options.on_error == "keep",
             lifted=self.options.lifted,
         )
         run = Run(setting, self.target())
         run._begin()
-        own, arguments = bind(self.function, args, kwargs)
         run.bind_arguments({n: v for n, v in arguments.items() if n not in self.options.ignore})
         if own is not None:
             run.note_owner(own)
@@ -140,6 +143,10 @@ class _Tracker:
         for path, content in (found.get("artifacts") or {}).items():
             run.log_artifact(path, content)
         return found.get("model")
+
+
+def _class_of(own: Any) -> type | None:
+    return own if own is None or isinstance(own, type) else type(own)
 
 
 @attrs.frozen
@@ -209,8 +216,7 @@ def _tracked(function: F, model: str, target: Callable[[], Target], options: Opt
         )
     entry = f"{getattr(function, '__module__', '?')}:{_qualname(function)}"
     _check_ignored(function, options)
-    source = function_source(function)
-    tracker = _Tracker(function, model, target, options, entry, source)
+    tracker = _Tracker(function, model, target, options, of_function(function, entry))
     return in_form(tracker, function)
 
 

@@ -61,8 +61,8 @@ def test_a_diff_tells_what_changed(pair):
     columns = {c.name: (c.what, c.detail) for c in diff.data[0].columns}
     assert columns["age"] == ("retyped", "int64 → float64")
     assert columns["old"] == ("removed", "int64") and columns["new"] == ("added", "int64")
-    assert '-    def train(df, C=1.0, kind="logistic"):' in diff.code
-    assert "+    def train(df, C=2.0, depth=4):" in diff.code
+    assert '-def train(df, C=1.0, kind="logistic"):' in diff.code
+    assert "+def train(df, C=2.0, depth=4):" in diff.code
     assert names(diff.object)["type"] == "changed"
     assert names(diff.files)["artifacts/report.txt"] == "changed"
     assert diff.packages == () and diff.environment == ()

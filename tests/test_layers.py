@@ -47,6 +47,7 @@ RANKS = {
     "storage": 4,
     "arguments": 5,
     "artifacts": 4,
+    "code": 4,
     "files": 5,
     "journal": 5,
     "serializers": 5,
@@ -66,7 +67,7 @@ RANKS = {
     "inputs": 7,
     "parts": 4,
     "steps": 6,
-    "notes": 4,
+    "notes": 5,
     "tabular": 0,
     "trail": 4,
     "mode": 1,
@@ -112,6 +113,7 @@ RANKS = {
 
 # Rules without I/O: values in, values out. They are leaves of the path of an operation.
 PURE = {
+    "code",
     "errors",
     "_json",
     "schema",
@@ -132,6 +134,8 @@ PURE = {
     "verdicts",
     "policies",
 }
+# Looking at code touches no storage and is read on its own; `source/capture.py` is where to begin.
+BESIDE = {"source"}
 
 # Inside a package: what each module may import of its siblings. A package whose modules import
 # it may import them inside functions only.
@@ -169,6 +173,12 @@ SIBLINGS = {
         "_texts": {"_decimals"},
         "_torch": {"_core", "_numpy", "_result"},
     },
+    "environment": {
+        "environment": {"_machine", "_packages"},
+        "_machine": set(),
+        "_packages": set(),
+    },
+    "records": {"records": {"_made_by"}, "_made_by": set()},
     "query": {
         "query": {"_tree", "_parse", "_evaluate"},
         "_evaluate": {"_tree"},
@@ -186,6 +196,15 @@ SIBLINGS = {
         "_values": {"_bytes", "_known", "_names", "_text"},
     },
     "serializers": {"_pickle": {"_reducers", "_scan"}, "_reducers": set(), "_scan": set()},
+    "source": {
+        "_notebook": set(),
+        "_places": {"_notebook", "_reach", "_texts"},
+        "_reach": set(),
+        "_texts": {"_notebook"},
+        "_randomness": set(),
+        "capture": {"_notebook", "_places", "_randomness", "_reach", "_texts", "git"},
+        "git": set(),
+    },
     "storage": {
         "_explain": set(),
         "_link": {"_explain"},
@@ -421,7 +440,9 @@ def path_of(operation):
         # A comprehension is a frame in Python 3.11 and none later.
         code = frame.f_code
         inside = code.co_filename.startswith(f"{PACKAGE}{os.sep}")
-        return inside and not code.co_name.endswith("comp>") and place_of(frame) not in PURE
+        return (
+            inside and not code.co_name.endswith("comp>") and place_of(frame) not in PURE | BESIDE
+        )
 
     def place_of(frame):
         return Path(frame.f_code.co_filename).relative_to(PACKAGE).parts[0].removesuffix(".py")

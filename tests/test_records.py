@@ -22,7 +22,11 @@ from modelversion.records import (
 from modelversion.schema import from_json, stored, to_json
 
 CLASSES = sorted(
-    (c for c in vars(records).values() if attrs.has(c) and c.__module__ == records.__name__),
+    (
+        c
+        for c in vars(records).values()
+        if attrs.has(c) and c.__module__.startswith(records.__name__)
+    ),
     key=lambda c: c.__name__,
 )
 EVENTS = [c for c in CLASSES if isinstance(getattr(c, "kind", None), str)]
@@ -125,10 +129,14 @@ def test_any_json_is_a_record_or_a_record_error(cls, data):
         assert dumps(to_json(back)) is not None
 
 
-@pytest.mark.parametrize("cls", CLASSES)
+def required_of(cls):
+    return [field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING]
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if required_of(cls)])
 def test_a_missing_field_is_named(cls):
     """The first required field is named with its path where a record is empty."""
-    required = [field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING]
+    required = required_of(cls)
 
     with pytest.raises(RecordError, match=rf"^record\.{required[0]} is missing"):
         from_json(cls, {}, "record")

@@ -197,8 +197,9 @@ def test_files_that_a_load_does_not_read_are_found_by_verify(saved, root, how):
     assert saved.get("m:2").verify()
 
 
-def test_changed_source_is_found_by_verify(registry, root):
-    """The source of a tracked function is one of the files that `verify` hashes."""
+def test_changed_source_is_found_by_verify(registry, root, monkeypatch):
+    """A source that is too long for `version.json` is one of the files that `verify` hashes."""
+    monkeypatch.setattr("modelversion.code.MAX_INLINE", 0)
 
     @mv.track("tracked", registry=registry)
     def fit(x):

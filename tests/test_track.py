@@ -69,7 +69,7 @@ def test_the_very_object_is_returned(registry):
 
 
 def test_the_source_is_kept(registry):
-    """The function's own text is a file of the version."""
+    """The function's own text is in the version."""
 
     @registry.track("churn")
     def train():
@@ -77,7 +77,7 @@ def test_the_source_is_kept(registry):
 
     version = saved(train)
 
-    source = version.open(version.code.path).read().decode()
+    source = version.code.source()
     assert 'return {"answer": 42}' in source
     assert "def train" in source
 
@@ -149,7 +149,8 @@ def test_frames_and_arrays_are_recorded_by_shape(registry, value, shape, kind):
     assert dict(version.params) == {"n": 1}
     assert version.data["df"].shape == shape
     assert version.data["df"].type == kind
-    assert sum(file.size for file in version.files) < 10_000
+    kept = [file for file in version.files if not file.path.startswith("source/")]
+    assert sum(file.size for file in kept) < 10_000
 
 
 class Thing:

@@ -226,9 +226,7 @@ def test_functions_under_other_decorators_are_tracked(registry):
     train(1)
 
     assert dict(registry.get("churn").params) == {"C": 1, "seed": 0}
-    assert (
-        "def train(C, *, seed=0):" in registry.get("churn").open("source/entry.py").read().decode()
-    )
+    assert "def train(C, *, seed=0):" in registry.get("churn").code.source("train")
 
 
 @pytest.mark.parametrize("value", [3, object(), Trainer])

@@ -74,7 +74,7 @@ def test_what_was_saved_comes_back(seen, registry):
     assert seen.actor.name == "ana@team"
     assert datetime.fromisoformat(seen.created_at).tzinfo is not None
     assert seen.load() == {"w": [1]}
-    assert seen.code is None
+    assert seen.code.entry == "test_version.py"
     assert (seen.aliases, seen.notes, seen.withdrawn) == ([], [], None)
 
 

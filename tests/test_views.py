@@ -109,7 +109,7 @@ def test_a_version_tells_what_it_is_made_from(trained):
         assert re.search(r"train\W+pandas.DataFrame\W+3 × 2", said)
         assert re.search(r"age\W+int64", said)
         assert re.search(r"artifacts/report.txt\W+4 bytes", said)
-        assert "Python 3." in said and "numpy" not in said.split("packages:")[0]
+        assert "Python 3." in said
         assert "saved churn:2" in said
         assert "registry.load('churn:2')" in said
 

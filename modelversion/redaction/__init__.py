@@ -7,6 +7,7 @@ under a name such as `password`. A number, a bool or None is never a secret.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -43,6 +44,7 @@ class Redactor:
             value, path, known=self._known, lifted=self._lifted, names=names
         )
         self._known = self._known.learn(named, BY_NAME)
+        _remember(named)
         self._found.extend(found)
         return value
 
@@ -50,14 +52,43 @@ class Redactor:
         """Give a text without its secrets; see `redact_text`."""
         if is_lifted(path, self._lifted):
             return text
-        text, found = redact_text(text, path, known=self._known, code=code)
+        redacted, known = (_of_code, self._known_in_code()) if code else (_of_prose, self._known)
+        text, found = redacted(text, path, known)
         self._found.extend(found)
         return text
+
+    def _known_in_code(self) -> Known:
+        """Give what is known, with what was secret by its name in records before this one.
+
+        A script that is kept whole may hold it where no name stands beside it. Objects and
+        other texts are not searched for it: a word in them may well be the same by chance.
+        """
+        return self._known.learn(tuple(_NAMED), BY_NAME) if _NAMED else self._known
 
     def rules(self) -> dict[str, list[str]]:
         """Give what was redacted: for each path the rules, sorted."""
         paths = sorted({redaction.path for redaction in self._found})
         return {p: sorted({r.rule for r in self._found if r.path == p}) for p in paths}
+
+
+_NAMED: dict[str, None] = {}
+_MOST_NAMED = 1000
+
+
+def _remember(texts: Iterable[str]) -> None:
+    for text in texts:
+        if len(_NAMED) < _MOST_NAMED:
+            _NAMED[text] = None
+
+
+def _of_prose(text: str, path: str, known: Known) -> tuple[str, tuple[Redaction, ...]]:
+    return redact_text(text, path, known=known)
+
+
+@functools.lru_cache(maxsize=2048)
+def _of_code(text: str, path: str, known: Known) -> tuple[str, tuple[Redaction, ...]]:
+    """Redact program text; the same stands in one version after the other."""
+    return redact_text(text, path, known=known, code=True)
 
 
 # ---- what may be stored --------------------------------------------------------------------------

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from modelversion._json import decode
+from modelversion.code import joined
 from modelversion.display import Cell, Facts, Page, Section, Table, Text, Tone, size, without_empty
 from modelversion.metrics import is_number
 from modelversion.notes import Notes, without_secrets
 from modelversion.redaction import known_secrets
+from modelversion.source.capture import Look
 from modelversion.storage import Blob
 from modelversion.views.version import data_blocks, seconds
 
@@ -19,7 +23,10 @@ def run_page(
     noted: Notes, blobs: tuple[Blob, ...], *, model: str, state: str | None, version: str | None
 ) -> Page:
     """Describe a run: how it stands, and what was recorded so far, without its secrets."""
+    # What git tells is not waited for.
+    noted = attrs.evolve(noted, look=Look(noted.look.code))
     notes, _, _ = without_secrets(noted, (), known_secrets())
+    code = notes.look.code
     state = state or "not started"
     says = f"committed as {version}" if version and not notes.failed else state
     tone = "bad" if notes.failed else _TONES.get(state, "")
@@ -34,7 +41,7 @@ def run_page(
                 {
                     "kept as": version if notes.failed else None,
                     "so far": seconds(duration),
-                    "entry": notes.entry,
+                    "entry": None if code is None else code.entry.name,
                     "made from": ", ".join(notes.parents),
                 }
             ),
@@ -42,7 +49,7 @@ def run_page(
             params,
             *data_blocks(notes.data),
             Table("artifacts", ("file", "size"), rows=[(b.path, size(b.size)) for b in blobs]),
-            Section("Source", [Text("source", notes.source or "")]),
+            Section("Source", [Text("source", "" if code is None else joined(code.pieces)[0])]),
         ],
     )
 

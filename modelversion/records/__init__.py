@@ -8,6 +8,13 @@ from typing import Any, ClassVar
 import attrs
 
 from modelversion.errors import NewerFormatError
+from modelversion.records._made_by import CodeRecord as CodeRecord
+from modelversion.records._made_by import EnvironmentRecord as EnvironmentRecord
+from modelversion.records._made_by import GitRecord as GitRecord
+from modelversion.records._made_by import InstalledFrom as InstalledFrom
+from modelversion.records._made_by import LockRecord as LockRecord
+from modelversion.records._made_by import PieceRecord as PieceRecord
+from modelversion.records._made_by import TextRecord as TextRecord
 from modelversion.schema import (
     OPTIONAL_BOOL,
     OPTIONAL_INT,
@@ -195,16 +202,6 @@ class DataRecord:
 
 
 @record
-class CodeRecord:
-    """The code that made a version: entry point, and the file of its source in the version."""
-
-    entry: str = plain(str)
-    path: str | None = plain(OPTIONAL_TEXT, None)
-    sha256: str | None = plain(OPTIONAL_TEXT, None)
-    extra: Json = attrs.field(factory=dict)
-
-
-@record
 class StepRecord:
     """A step on the way from the data to the object.
 
@@ -228,17 +225,6 @@ class StepRecord:
     features_in: int | None = plain(OPTIONAL_INT, None)
     features_out: int | None = plain(OPTIONAL_INT, None)
     feature_names: tuple[str, ...] = texts()
-    extra: Json = attrs.field(factory=dict)
-
-
-@record
-class EnvironmentRecord:
-    """Where a version was made: Python, platform, every installed distribution."""
-
-    python: str = plain(str)
-    implementation: str = plain(str)
-    platform: str = plain(str)
-    packages: Json = json_object()
     extra: Json = attrs.field(factory=dict)
 
 

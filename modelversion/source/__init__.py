@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-_PACKAGE = __name__.split(".", 1)[0]
+PACKAGE = __name__.split(".", 1)[0]
 _LIBRARIES = ("site-packages", "dist-packages")
 
 
@@ -44,11 +44,11 @@ def own_modules() -> list[ModuleType]:
 def is_own(name: str) -> bool:
     """Tell whether an imported module is the user's own code."""
     module = sys.modules.get(name)
-    if name == "__main__" or name.split(".", 1)[0] == _PACKAGE:
+    if name == "__main__" or name.split(".", 1)[0] == PACKAGE:
         return False
     if not isinstance(module, ModuleType) or _inside_library(name):
         return False
-    places = _places(module)
+    places = _stands_in(module)
     if not places:
         # Made by hand and filled by exec(), which leaves its mark; C libraries make some too.
         return getattr(module, "__spec__", None) is None and "__builtins__" in vars(module)
@@ -71,7 +71,7 @@ def is_compiled(name: str) -> bool:
     return bool(file) and str(file).endswith(tuple(EXTENSION_SUFFIXES))
 
 
-def _places(module: ModuleType) -> list[str]:
+def _stands_in(module: ModuleType) -> list[str]:
     """Give the file of a module, or the folders of a package that has no file."""
     file = getattr(module, "__file__", None)
     return [file] if file else [str(place) for place in getattr(module, "__path__", ())]
@@ -144,14 +144,8 @@ def _digest_file(file: str) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
-# ---- the source of functions ---------------------------------------------------------------------
-
-
 def function_source(function: Any) -> str | None:
-    """Give the source of a function, None where Python cannot find it."""
-    import inspect
+    """Give the source of a function, None where it cannot be shown to be what runs."""
+    from modelversion.source.capture import text_of_function
 
-    try:
-        return inspect.getsource(inspect.unwrap(function))
-    except (OSError, TypeError):
-        return None
+    return text_of_function(function)
