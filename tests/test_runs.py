@@ -225,7 +225,7 @@ def test_a_commit_that_fails_keeps_the_object(registry, monkeypatch):
     run = registry.run("churn").start()
     run.log_model(value)
     monkeypatch.setattr(
-        type(registry), "_line", lambda *_: (_ for _ in ()).throw(OSError("disk gone"))
+        type(registry._writer), "line", lambda *_: (_ for _ in ()).throw(OSError("disk gone"))
     )
 
     with pytest.raises(SaveError, match="disk gone") as caught:

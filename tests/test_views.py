@@ -71,6 +71,7 @@ def test_a_model_tells_its_last_changes(trained):
         "tagged churn:3: team=risk",
         "withdrew churn:1",
         "let champion name churn:2",
+        "adopted the registry's policies",
         "saved churn:3",
         "saved churn:2",
         "saved churn:1",
