@@ -22,7 +22,7 @@ from modelversion.errors import (
     InvalidValueError,
     StorageError,
 )
-from modelversion.fingerprints import describe
+from modelversion.fingerprints import describe, folder_digest
 from modelversion.metrics import check_key
 from modelversion.mode import is_disabled
 from modelversion.records import CodeRecord, DataRecord, PlaceRecord, StepRecord
@@ -354,8 +354,7 @@ def _digest(place: _Place, files: Mapping[str, Any]) -> str:
         if not place.folder:
             return _sha256(place.fs, place.path)
         root = place.path.rstrip("/")
-        lines = [f"{_sha256(place.fs, f'{root}/{path}')}  {path}\n" for path in sorted(files)]
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        return folder_digest({path: _sha256(place.fs, f"{root}/{path}") for path in files})
 
 
 def _sha256(fs: Any, path: str) -> str:

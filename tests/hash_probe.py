@@ -270,7 +270,7 @@ def decimals():
     money = [Decimal("1.50"), None, Decimal("-100")]
     yield "decimal", {
         "arrow": arrow(money, pa.decimal128(10, 2)), "a wider one": arrow(money, pa.decimal128(20, 6)),
-        "of 256 bits": arrow(money, pa.decimal256(50, 4)), "objects": frame(x=money),
+        "of 256 bits": arrow(money, pa.decimal256(50, 4)), "objects": frame(x=money), "NaN among objects": frame(x=[money[0], NAN, money[2]]),
         "polars": pl.from_arrow(arrow(money, pa.decimal128(12, 3))),
     }  # fmt: skip
     yield (

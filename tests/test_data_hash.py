@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modelversion as mv
+from modelversion.errors import FingerprintError
 from modelversion.fingerprints import (
     _arrow,
     _containers,
     _core,
+    _engine,
     _families,
     _files,
     _numpy,
@@ -46,6 +48,12 @@ def test_the_probe_table_holds_in_every_process(seed):
     assert done.returncode == 0, done.stderr
     cases, groups = (int(word) for word in done.stdout.split() if word.isdigit())
     assert cases >= 400 and groups >= 160
+
+
+@pytest.mark.parametrize("part", hash_probe.PARTS)
+def test_the_probe_table_holds_here(part):
+    """Every form of a group has its digest, and no other group has it."""
+    assert list(hash_probe.problems(hash_probe.digests([part]), hash_probe.recorded())) == []
 
 
 def test_the_vectors_are_those_of_the_table():
@@ -165,6 +173,18 @@ def test_blocks_begin_at_logical_rows(rows):
     assert found == mv.fingerprint(pd.DataFrame({"x": values})).digest
 
 
+@given(st.lists(st.none() | st.text(max_size=4) | st.just(float("nan")), max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_texts_are_the_same_with_and_without_arrow(rows):
+    """The two ways of hashing objects that are texts agree."""
+    values = np.array([*rows, "x"], dtype=object)[:-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        found = mv.fingerprint(values).digest
+        patch.setattr(_objects, "_texts_by_arrow", _objects._texts_by_join)
+        assert mv.fingerprint(values).digest == found
+
+
 def test_threads_change_nothing(monkeypatch):
     """One core gives what several give."""
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(3 * 2**20, 3)))
@@ -173,6 +193,25 @@ def test_threads_change_nothing(monkeypatch):
     several = mv.fingerprint(frame)
     monkeypatch.setattr(_core, "_cores", lambda: 1)
     assert mv.fingerprint(frame) == several
+
+
+def test_pieces_of_an_engine_are_put_together():
+    """Shape, columns and profile are of all pieces; empty ones do not count, and order does."""
+    frame = pd.DataFrame({"x": [1, 2, 3], "s": ["a", None, "b"], "y": [np.nan, 1.0, np.nan]})
+    first, second, empty = (
+        _engine.piece(frame.iloc[rows]) for rows in (slice(2), slice(2, 3), slice(0))
+    )
+
+    found = _engine.combined("dask", "frame", [first, empty, second])
+    assert (found.kind, found.shape, found.columns["s"].type) == ("dask", (3, 3), "string")
+    assert found == _engine.combined("dask", "frame", [first, second])
+    assert found.digest != _engine.combined("dask", "frame", [second, first]).digest
+    assert found.profile["x"].to_dict() == {"rows": 3, "nulls": 0, "min": 1, "max": 3, "mean": 2.0}
+    assert found.profile["y"].to_dict() == {
+        "rows": 3, "nulls": 2, "min": 1.0, "max": 1.0, "mean": 1.0,
+    }  # fmt: skip
+    with pytest.raises(FingerprintError, match="do not have the same columns"):
+        _engine.combined("dask", "frame", [first, _engine.piece(frame[["x"]])])
 
 
 # ---- mutants: each guard is switched off, and the table notices
@@ -220,10 +259,10 @@ MUTANTS = {
     "number of items": (_containers, "_counted", lambda tag, parts: tag + b"".join(parts),
         "containers"),
     "order of sets and dicts": (_containers, "sorted", list, "containers"),
-    "lengths of texts": (_texts, "lengths_of", lambda rows: np.zeros(len(rows), "<u4"), "texts"),
+    "lengths of texts": (_texts, "lengths_of", lambda rows: np.zeros(len(rows), "<u4"), "arrays"),
     "names of files": (_files, "_line", lambda name, digest: digest.encode(), "files"),
     "missing objects": (_objects, "is_missing", lambda value: value is None or value is pd.NA,
-        "texts"),
+        "decimals"),
     "an index": (_families.import_module("modelversion.fingerprints._pandas"), "_is_default",
         lambda index: True, "indexes"),
     "names of time zones": (_tables, "zone_name", str, "times"),

@@ -13,7 +13,7 @@ from modelversion.errors import FingerprintError
 from modelversion.fingerprints import _files
 from modelversion.fingerprints._describe import describe, is_data
 from modelversion.fingerprints._families import Maker, family, register, unregister
-from modelversion.fingerprints._files import fingerprint_place
+from modelversion.fingerprints._files import fingerprint_place, folder_digest
 from modelversion.fingerprints._result import ColumnPrint, Fingerprint, Profile, type_name
 
 
@@ -55,6 +55,7 @@ __all__ = [
     "family",
     "fingerprint",
     "fingerprint_place",
+    "folder_digest",
     "is_data",
     "register",
     "unregister",

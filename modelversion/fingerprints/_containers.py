@@ -12,7 +12,7 @@ from typing import Any
 
 from modelversion.errors import FingerprintError
 from modelversion.fingerprints._decimals import canonical
-from modelversion.fingerprints._families import family
+from modelversion.fingerprints._families import family, registered
 from modelversion.fingerprints._result import Fingerprint, text, type_name
 
 MAX_DEPTH = 100
@@ -21,7 +21,7 @@ _NAN = float("nan")
 
 def accepts(value: Any) -> bool:
     """Tell whether it is a plain value or a container of Python's own."""
-    return value is None or isinstance(value, tuple(kind for kind, _ in _RULES))
+    return isinstance(value, tuple(kind for kind, _ in _RULES))
 
 
 def fingerprint(value: Any) -> Fingerprint:
@@ -37,7 +37,7 @@ def encoded(value: Any) -> bytes:
     Raises:
         FingerprintError: A part of it has no data hash, or it contains itself.
     """
-    return _Walk().encode(value, "value", 0)
+    return _Walk().encode(value, 0)
 
 
 class _Walk:
@@ -46,41 +46,62 @@ class _Walk:
     def __init__(self) -> None:
         self._inside: set[int] = set()
 
-    def encode(self, value: Any, path: str, depth: int) -> bytes:
-        if value is None:
-            return b"N"
-        for kind, rule in _RULES:
-            if isinstance(value, kind):
-                return rule(self, value, path, depth)
-        return self._leaf(value, path)
+    def encode(self, value: Any, depth: int) -> bytes:
+        rule = _EXACT.get(type(value)) or _rule_of_base(value)
+        return _leaf(value) if rule is None else rule(self, value, depth)
 
-    def items(self, tag: bytes, values: Iterable[tuple[str, Any]], owner: Any, depth: int) -> bytes:
-        parts = self.parts(values, owner, depth)
-        return _counted(tag, parts)
+    def parts(
+        self, values: Iterable[Any], owner: Any, depth: int, *, place: Callable[[int], str]
+    ) -> list[bytes]:
+        """Encode the items of a container, and refuse one that contains itself.
 
-    def parts(self, values: Iterable[tuple[str, Any]], owner: Any, depth: int) -> list[bytes]:
-        """Encode the items of a container, and refuse one that contains itself."""
+        Args:
+            values: The items.
+            owner: The container.
+            depth: How deep it is.
+            place: Gives how errors name the item of a number.
+        """
         if depth >= MAX_DEPTH or id(owner) in self._inside:
             what = "contains itself" if id(owner) in self._inside else f"is over {MAX_DEPTH} deep"
             raise FingerprintError(
                 f"a {type(owner).__name__} {what}, so it has no data hash; give its parts"
             )
         self._inside.add(id(owner))
+        found: list[bytes] = []
         try:
-            return [self.encode(value, path, depth + 1) for path, value in values]
+            found.extend(self.encode(value, depth + 1) for value in values)
+        except UnknownPartError as e:
+            raise UnknownPartError(e.what, place(len(found)) + e.path) from None
         finally:
             self._inside.discard(id(owner))
+        return found
 
-    def _leaf(self, value: Any, path: str) -> bytes:
-        """Encode what another family knows: an array, a table."""
-        found = family(value)
-        if found is None:
-            raise FingerprintError(
-                f"{path} is a {type_name(value)}, which has no data hash; convert it to plain "
-                "values or arrays, or register a fingerprint for its type"
-            )
-        made = found(value)
-        return b"x" + _prefixed(made.kind.encode()) + bytes.fromhex(made.digest)
+
+def _rule_of_base(value: Any) -> _Rule | None:
+    """Give the rule of the first base that has one, unless somebody registered the type."""
+    if registered(value) is not None:
+        return None
+    return next((rule for kind, rule in _RULES if isinstance(value, kind)), None)
+
+
+def _leaf(value: Any) -> bytes:
+    """Encode what another family knows: an array, a table."""
+    found = family(value)
+    if found is None or found is fingerprint:
+        raise UnknownPartError(type_name(value))
+    made = found(value)
+    return b"x" + _prefixed(made.kind.encode()) + bytes.fromhex(made.digest)
+
+
+class UnknownPartError(FingerprintError):
+    """A part of a value has no data hash; it knows how to get there."""
+
+    def __init__(self, what: str, path: str = "") -> None:
+        super().__init__(
+            f"value{path} is a {what}, which has no data hash; convert it to plain "
+            "values or arrays, or register a fingerprint for its type"
+        )
+        self.what, self.path = what, path
 
 
 def _prefixed(data: bytes) -> bytes:
@@ -91,40 +112,46 @@ def _counted(tag: bytes, parts: list[bytes]) -> bytes:
     return tag + len(parts).to_bytes(8, "little") + b"".join(parts)
 
 
-def _mapping(walk: _Walk, value: Mapping[Any, Any], path: str, depth: int) -> bytes:
+def _mapping(walk: _Walk, value: Mapping[Any, Any], depth: int) -> bytes:
     pairs = list(value.items())
-    keys = walk.parts(((f"a key of {path}", key) for key, _ in pairs), value, depth)
-    items = walk.parts(((f"{path}[{k!r:.80}]", item) for k, item in pairs), value, depth)
-    joined = sorted(key + item for key, item in zip(keys, items, strict=True))
-    return _counted(b"d", joined)
+    names = [key for key, _ in pairs]
+    keys = walk.parts(names, value, depth, place=lambda i: "'s key")
+    items = walk.parts(
+        (item for _, item in pairs), value, depth, place=lambda i: f"[{names[i]!r:.80}]"
+    )
+    return _counted(b"d", sorted(key + item for key, item in zip(keys, items, strict=True)))
 
 
-def _set(walk: _Walk, value: Iterable[Any], path: str, depth: int) -> bytes:
-    return _counted(b"e", sorted(walk.parts(_named(value, path), value, depth)))
+def _set(walk: _Walk, value: Iterable[Any], depth: int) -> bytes:
+    return _counted(b"e", sorted(walk.parts(value, value, depth, place=lambda i: "'s item")))
 
 
-def _list(walk: _Walk, value: Iterable[Any], path: str, depth: int) -> bytes:
-    return walk.items(b"l", _named(value, path), value, depth)
+def _list(walk: _Walk, value: Iterable[Any], depth: int) -> bytes:
+    return _counted(b"l", walk.parts(value, value, depth, place=_position))
 
 
-def _tuple(walk: _Walk, value: Iterable[Any], path: str, depth: int) -> bytes:
-    return walk.items(b"t", _named(value, path), value, depth)
+def _tuple(walk: _Walk, value: Iterable[Any], depth: int) -> bytes:
+    return _counted(b"t", walk.parts(value, value, depth, place=_position))
 
 
-def _named(value: Iterable[Any], path: str) -> Iterable[tuple[str, Any]]:
-    return ((f"{path}[{i}]", item) for i, item in enumerate(value))
+def _position(i: int) -> str:
+    return f"[{i}]"
 
 
-def _bool(walk: _Walk, value: bool, path: str, depth: int) -> bytes:
+def _none(walk: _Walk, value: None, depth: int) -> bytes:
+    return b"N"
+
+
+def _bool(walk: _Walk, value: bool, depth: int) -> bytes:
     return b"T" if value else b"F"
 
 
-def _int(walk: _Walk, value: int, path: str, depth: int) -> bytes:
+def _int(walk: _Walk, value: int, depth: int) -> bytes:
     # Hexadecimal has no limit on the digits.
     return b"i" + _prefixed(f"{int(value):x}".encode())
 
 
-def _float(walk: _Walk, value: float, path: str, depth: int) -> bytes:
+def _float(walk: _Walk, value: float, depth: int) -> bytes:
     return b"f" + _double(value)
 
 
@@ -132,19 +159,19 @@ def _double(number: float) -> bytes:
     return struct.pack("<d", _NAN if number != number else number)
 
 
-def _complex(walk: _Walk, value: complex, path: str, depth: int) -> bytes:
+def _complex(walk: _Walk, value: complex, depth: int) -> bytes:
     return b"c" + _double(value.real) + _double(value.imag)
 
 
-def _str(walk: _Walk, value: str, path: str, depth: int) -> bytes:
+def _str(walk: _Walk, value: str, depth: int) -> bytes:
     return b"s" + _prefixed(str.__str__(value).encode("utf-8", "surrogatepass"))
 
 
-def _bytes(walk: _Walk, value: Any, path: str, depth: int) -> bytes:
+def _bytes(walk: _Walk, value: Any, depth: int) -> bytes:
     return b"b" + _prefixed(bytes(memoryview(value)))
 
 
-def _time(walk: _Walk, value: Any, path: str, depth: int) -> bytes:
+def _time(walk: _Walk, value: Any, depth: int) -> bytes:
     # pandas' Timestamp is one too, and says its nanoseconds.
     return b"D" + _prefixed(f"{_TIMES[_base(value)]} {value.isoformat()}".encode())
 
@@ -153,16 +180,16 @@ def _base(value: Any) -> type:
     return next(kind for kind in _TIMES if isinstance(value, kind))
 
 
-def _duration(walk: _Walk, value: datetime.timedelta, path: str, depth: int) -> bytes:
+def _duration(walk: _Walk, value: datetime.timedelta, depth: int) -> bytes:
     micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     return b"P" + _prefixed(f"{micros} {getattr(value, 'nanoseconds', 0)}".encode())
 
 
-def _decimal(walk: _Walk, value: Decimal, path: str, depth: int) -> bytes:
+def _decimal(walk: _Walk, value: Decimal, depth: int) -> bytes:
     return b"m" + _prefixed(canonical(value))
 
 
-def _uuid(walk: _Walk, value: uuid.UUID, path: str, depth: int) -> bytes:
+def _uuid(walk: _Walk, value: uuid.UUID, depth: int) -> bytes:
     return b"u" + value.bytes
 
 
@@ -172,9 +199,10 @@ _TIMES: dict[type, str] = {
     datetime.time: "time",
 }
 _SIZED = (list, tuple, set, frozenset, Mapping)
-_Rule = Callable[[_Walk, Any, str, int], bytes]
+_Rule = Callable[[_Walk, Any, int], bytes]
 # The first that fits; a subclass counts as its base.
 _RULES: tuple[tuple[type, _Rule], ...] = (
+    (type(None), _none),
     (bool, _bool),
     (int, _int),
     (float, _float),
@@ -195,6 +223,7 @@ _RULES: tuple[tuple[type, _Rule], ...] = (
     (Decimal, _decimal),
     (uuid.UUID, _uuid),
 )
+_EXACT: dict[type, _Rule] = dict(_RULES)
 
 
 def name_of(value: Any) -> Any:

@@ -57,20 +57,21 @@ def unregister(kind: type) -> None:
 
 def family(value: Any) -> Maker | None:
     """Give what fingerprints an object, None for one that nobody knows."""
-    for known in (_registered, _own, _installed):
+    for known in (registered, _own, _installed):
         found = known(value)
         if found is not None:
             return found
     return None
 
 
-def _registered(value: Any) -> Maker | None:
+def registered(value: Any) -> Maker | None:
+    """Give what was registered for an object's type, None for no such."""
     return next((maker for kind, maker in reversed(_REGISTERED) if isinstance(value, kind)), None)
 
 
 def _own(value: Any) -> Maker | None:
     for name, library in _FAMILIES.items():
-        if library in sys.modules:
+        if sys.modules.get(library):
             module = import_module(f"{_PACKAGE}.{name}")
             if module.accepts(value):
                 maker: Maker = module.fingerprint
@@ -82,7 +83,7 @@ def _installed(value: Any) -> Maker | None:
     """Look for a plug-in: an entry point named like the first part of the type's module."""
     for load in _points().pop(type(value).__module__.partition(".")[0], ()):
         load()()
-    return _registered(value)
+    return registered(value)
 
 
 @functools.cache

@@ -137,18 +137,27 @@ def _hash_remote(fs: Any, path: str) -> tuple[str, int]:
 
 
 def _folder(names: list[str], hash_one: Any) -> Fingerprint:
-    """Digest the list that `sha256sum` prints of the files, sorted by the bytes of their names."""
-    ordered = sorted(names, key=os.fsencode)
+    """Hash the files of a folder, several at once."""
     with ThreadPoolExecutor(_WORKERS) as pool:
-        found = list(pool.map(hash_one, ordered))
-    lines = b"".join(_line(name, digest) for name, (digest, _) in zip(ordered, found, strict=True))
+        found = dict(zip(names, pool.map(hash_one, names), strict=True))
     return Fingerprint(
         "folder",
         "folder",
-        hashlib.sha256(lines).hexdigest(),
-        shape=(len(ordered),),
-        size=sum(size for _, size in found),
+        folder_digest({name: digest for name, (digest, _) in found.items()}),
+        shape=(len(found),),
+        size=sum(size for _, size in found.values()),
     )
+
+
+def folder_digest(digests: Mapping[str, str]) -> str:
+    """Digest what `sha256sum` prints of files, sorted by the bytes of their names.
+
+    Args:
+        digests: Relative path with `/` -> sha256 in hex.
+    """
+    ordered = sorted(digests.items(), key=lambda item: os.fsencode(item[0]))
+    lines = b"".join(_line(name, digest) for name, digest in ordered)
+    return hashlib.sha256(lines).hexdigest()
 
 
 def _line(name: str, digest: str) -> bytes:

@@ -89,7 +89,7 @@ class _ObjectKernel:
 
     def _texts(self, values: Any) -> bool:
         """Take rows that are texts or missing, all of them, in the quickest way there is."""
-        found = _texts_by_arrow(values) if "pyarrow" in sys.modules else _texts_by_join(values)
+        found = _texts_by_arrow(values) if sys.modules.get("pyarrow") else _texts_by_join(values)
         if found is None:
             return False
         missing, *streams = found
