@@ -38,9 +38,9 @@ MAX_ATTEMPTS = 2000
 _TICK = timedelta(microseconds=1)
 # One more than a merge holds, so that a hole at its last entry shows as a hole.
 _WINDOW = layout.MERGE + 1
-# A first look is for journals of two entries at most, and for the hint; the next for the few
-# entries that others appended since.
-_LOOK = 3
+# A first look is for journals of two entries at most, with room to see a hole behind them, and
+# for the hint; the next is for the few entries that others appended since.
+_LOOK = 4
 _NEAR = 4
 
 Clock = Callable[[], datetime]
@@ -135,7 +135,7 @@ class Journal:
                 self._remember(layout.merge(self.folder, 1, last), tail[0])
                 return (yield from self._on(block, tail[1:]))
         head = yield from self._follow(self._start, found[1:])
-        return head if head.position < _LOOK else (yield from self._advance(self._start))
+        return head if head.position < _LOOK - 1 else (yield from self._advance(self._start))
 
     def _warm(self, head: Head, width: int) -> Plan:
         first = max(head.position, 1)

@@ -8,10 +8,12 @@ numbers that were committed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from modelversion import layout
 from modelversion.decisions import DECISIONS
+from modelversion.errors import IntegrityError
 from modelversion.events import (
     PolicyAdopted,
     Promoted,
@@ -59,8 +61,7 @@ class _Judge:
         self._committed = committed
         self._shelf = Shelf(History(line))
         self._facts = _digests(line.facts)
-        policies = line.home.policies()
-        self._rules = {} if policies is None else _rules(policies)
+        self._policies = line.home.policies
 
     def problems(self, entry: Json, before: Decisions, time: str) -> Iterator[str]:
         """Tell what is wrong with one decision, `before` being the state and `time` before it."""
@@ -85,8 +86,17 @@ class _Judge:
         held = self._committed.get(number)
         return None if held is None else held.sha256
 
+    @cached_property
+    def _rules(self) -> dict[int, tuple[str, Rules]]:
+        journal = self._policies()
+        return {} if journal is None else _rules(journal)
+
     def _adoption(self, event: Json) -> Iterator[str]:
-        digest, rules = self._rules.get(event["position"], (None, None))
+        try:
+            digest, rules = self._rules.get(event["position"], (None, None))
+        except IntegrityError as e:
+            yield f"cannot be held against {layout.POLICIES}, which is broken: {e}"
+            return
         if digest is None or digest != event["digest"]:
             yield f"adopts entry {event['position']} of {layout.POLICIES}, which is another"
             return
