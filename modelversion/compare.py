@@ -239,6 +239,7 @@ def _front(comparison: Comparison, one: str, other: str) -> Picture:
     return Picture(
         f"{one} against {other}",
         dots([(ref, x, y, best) for ref, x, y, best in rows], axes=(one, other)),
+        kind="dots",
         alt=f"{one} against {other}; not beaten in both: {names}",
         data=Table("points", ("version", one, other, "not beaten"), rows=rows),
     )

@@ -180,12 +180,15 @@ def _curve(rows: Sequence[Observation]) -> Picture | None:
         return None
     first = min(points[0][0] for points in drawn.values())
     days = {name: [(x - first, y) for x, y in points] for name, points in drawn.items()}
-    listed = [(name, x, y) for name, points in days.items() for x, y in points]
+    values = {name: dict(points) for name, points in days.items()}
+    every = sorted({day for points in days.values() for day, _ in points})
+    listed = [(day, *(found.get(day) for found in values.values())) for day in every]
     return Picture(
         "Over time",
         lines(days),
+        kind="lines",
         alt=f"{', '.join(drawn)} over the days since the first measurement",
-        data=Table("over time", ("metric", "day", "observed"), rows=listed),
+        data=Table("over time", ("day", *values), rows=listed),
     )
 
 

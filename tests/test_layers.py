@@ -141,13 +141,14 @@ BESIDE = {"source"}
 # it may import them inside functions only.
 SIBLINGS = {
     "display": {
-        "display": {"_as_html", "_as_markdown", "_as_text", "_page"},
+        "display": {"_as_html", "_as_markdown", "_as_text", "_page", "drawing"},
         "_as_html": {"_page", "_svg", "_tags"},
         "_as_markdown": {"_as_text", "_page"},
         "_as_text": {"_page", "_svg"},
         "_page": set(),
         "_svg": set(),
         "_tags": set(),
+        "drawing": {"_page"},
         "plots": {"_page", "_svg"},
     },
     "fingerprints": {

@@ -132,6 +132,26 @@ class Shown:
         target.write_text(document(self._page(), _ALL), encoding="utf-8")
         return target
 
+    def plot(self) -> Any:
+        """Draw its plots with matplotlib, and give the figure; needs matplotlib.
+
+        Raises:
+            InvalidInputError: The display has no plot of numbers.
+        """
+        from modelversion.display.drawing import figure
+
+        return figure(self._page())
+
+    def chart(self) -> Any:
+        """Draw its plots with altair, and give the chart; needs altair.
+
+        Raises:
+            InvalidInputError: The display has no plot of numbers.
+        """
+        from modelversion.display.drawing import chart
+
+        return chart(self._page())
+
     def to_markdown(self) -> str:
         """Give the display as Markdown, for a pull request or a ticket."""
         from modelversion.display._as_markdown import markdown

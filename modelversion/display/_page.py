@@ -94,10 +94,15 @@ class Note:
 
 @attrs.frozen(eq=False, repr=False)
 class Picture:
-    """A plot: its SVG, what it shows in a sentence, and its data as a table."""
+    """A plot: its SVG, what it shows in a sentence, and its data as a table.
+
+    `kind` says how the data are drawn by other libraries: `lines` over the first column of
+    numbers, `dots` of the first two, or `shapes`, which are not numbers.
+    """
 
     name: str
     svg: str
+    kind: Literal["lines", "dots", "shapes"] = attrs.field(default="shapes", kw_only=True)
     alt: str = attrs.field(kw_only=True)
     data: Table = attrs.field(kw_only=True)
 

@@ -163,6 +163,7 @@ def _curves(series: Series) -> Section | None:
     picture = Picture(
         "Values",
         lines(drawn),
+        kind="lines",
         alt=f"{names} over {len(steps)} steps",
         data=Table("values", ("step", *drawn), rows=rows),
     )

@@ -5,6 +5,7 @@ import sys
 
 import nbformat
 import pytest
+from conftest import ROOT
 from gallery import HOSTILE, gallery
 from nbclient import NotebookClient
 
@@ -166,3 +167,20 @@ def test_saved_outputs_are_html_and_text(untrusted, lab):
     found = [set(o["data"]) for cell in book["cells"] for o in cell["outputs"] if "data" in o]
 
     assert found and all(kinds == {"text/html", "text/plain"} for kinds in found)
+
+
+# ---- the tour
+
+
+def test_the_tour_runs(notebook, lab, write):
+    """From the first to the last cell, without an error, outside of nothing."""
+    book = nbformat.read(ROOT / "notebooks" / "01-tour.ipynb", as_version=4)
+    cells = [cell.source for cell in book.cells if cell.cell_type == "code"]
+
+    notebook.open(write("tour", *cells)).run()
+    notebook.picture("tour")
+
+    text = notebook.page.text_content(".jp-Notebook")
+    assert "Traceback" not in text and "cannot be shown" not in text
+    assert len(notebook.page.query_selector_all(".jp-RenderedHTML")) == 5
+    assert notebook.outside() == []
