@@ -160,9 +160,8 @@ class History:
 
     def names(self, number: int) -> list[str]:
         """Give the stages that a version is in, then the aliases that name it."""
-        decided: Any = self.decisions
-        stages = decided.stages_of(number) if hasattr(decided, "stages_of") else []
-        return [*reversed(stages), *decided.held_by(number)]
+        stages = reversed(self.decisions.stages_of(number))
+        return [*stages, *self.decisions.held_by(number)]
 
     def full(self, number: int) -> Json:
         """Give a row; what its summary had to leave out is read from `version.json`."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from modelversion._json import decode
+from modelversion.display import Cell, Note, Page, Shown, Table
 from modelversion.errors import IntegrityError, NotFoundError, RecordError
 from modelversion.history import History
 from modelversion.metrics import direction
@@ -24,7 +25,7 @@ HARD = ("not_withdrawn", "not_frozen")
 
 
 @attrs.frozen(kw_only=True)
-class GateReport:
+class GateReport(Shown):
     """How a version was judged on its way to a stage; falsy if it may not go there.
 
     Attributes:
@@ -62,6 +63,20 @@ class GateReport:
         result = f"passed all {total}" if self.passed else f"failed {failed} of {total}"
         return "\n".join([f"{self.subject} to {self.stage}: {result}", *map(str, self.verdicts)])
 
+    def _page(self) -> Page:
+        total, failed = len(self.verdicts), len(self.failed)
+        says = f"passed all {total}" if self.passed else f"failed {failed} of {total}"
+        override = "an override would let it in" if self.can_override else "no override lets it in"
+        return Page(
+            f"{self.subject} to {self.stage}",
+            says,
+            tone="good" if self.passed else "bad",
+            blocks=[
+                verdict_table(self.verdicts),
+                None if self.passed else Note(override, "warn"),
+            ],
+        )
+
     def to_dict(self) -> Json:
         """Give it as plain JSON."""
         return {
@@ -71,6 +86,21 @@ class GateReport:
             "allow_override": self.allow_override,
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
         }
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """Show verdicts: what was asked, how it came out, and what was found."""
+    rows = [
+        (
+            verdict.gate.kind,
+            Cell(True, "passed", tone="good")
+            if verdict.passed
+            else Cell(False, "FAILED", tone="bad"),
+            verdict.says,
+        )
+        for verdict in verdicts
+    ]
+    return Table("gates", ("gate", "verdict", "found"), rows=rows, empty="nothing was asked")
 
 
 def policy_of(state: Decisions, stage: str) -> Policy:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import attrs
 
 from modelversion._json import parse_timestamp
+from modelversion.display import Facts, Page, Shown, Table
 from modelversion.errors import RecordError
 from modelversion.events import Promoted, RolledBack
-from modelversion.judging import Moment, Shelf, judged_again, policy_of
+from modelversion.judging import Moment, Shelf, judged_again, policy_of, verdict_table
 from modelversion.policies import Policy
 from modelversion.schema import Json, from_json
 from modelversion.stages import Decisions, earlier, unfit
@@ -22,7 +23,7 @@ from modelversion.verdicts import Verdict
 
 
 @attrs.frozen(kw_only=True)
-class Explanation:
+class Explanation(Shown):
     """A decision judged again on the state it was taken on; falsy if it comes out otherwise.
 
     Attributes:
@@ -66,6 +67,22 @@ class Explanation:
         lines += [f"passed over {s['number']}: {s['why']}" for s in self.skipped]
         lines += [f"DIFFERS  {problem}" for problem in self.problems]
         return "\n".join(lines)
+
+    def _page(self) -> Page:
+        policy = None if self.policy is None else f"{self.policy} (adopted at {self.ruled})"
+        there = ", ".join(map(str, self.live)) or "nothing"
+        skipped = [(found["number"], found["why"]) for found in self.skipped]
+        return Page(
+            self.subject,
+            "the replay agrees" if self.agrees else "the replay differs from the record",
+            tone="good" if self.agrees else "bad",
+            blocks=[
+                Facts({"there before": there if self.stage else None, "policy": policy}),
+                Table("differs", ("problem",), rows=[(problem,) for problem in self.problems]),
+                verdict_table(self.replayed) if self.replayed else None,
+                Table("passed over", ("version", "why"), rows=skipped),
+            ],
+        )
 
     def to_dict(self) -> Json:
         """Give it as plain JSON."""

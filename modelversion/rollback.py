@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from modelversion.display import Facts, Page, Shown, Table
 from modelversion.errors import IntegrityError, RollbackError
 from modelversion.events import RolledBack
 from modelversion.governing import append
@@ -26,7 +27,7 @@ from modelversion.versions import Line, resolve
 
 
 @attrs.frozen(kw_only=True)
-class RollbackReport:
+class RollbackReport(Shown):
     """What a roll-back did, or would do.
 
     Attributes:
@@ -50,6 +51,19 @@ class RollbackReport:
         left = f" from {', '.join(self.left)}" if self.left else ""
         head = f"{verb} {self.stage} back{left} to {self.target}"
         return "\n".join([head, *(f"passed over {skipped}" for skipped in self.skipped)])
+
+    def _page(self) -> Page:
+        verb = "would be rolled back" if self.dry_run else "was rolled back"
+        rows = [(skipped,) for skipped in self.skipped]
+        return Page(
+            self.stage,
+            f"{verb} to {self.target}",
+            tone="warn",
+            blocks=[
+                Facts({"from": ", ".join(self.left), "to": self.target}),
+                Table("passed over", ("version",), rows=rows),
+            ],
+        )
 
     def to_dict(self) -> Json:
         """Give it as plain JSON."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
 import attrs
 
 from modelversion import layout
+from modelversion._json import parse_timestamp
 from modelversion.decisions import DECISIONS
+from modelversion.display import Cell, Page, Picture, Shown, Table, when
+from modelversion.display.plots import lanes
 from modelversion.events import (
     Promoted,
     RolledBack,
@@ -103,10 +106,11 @@ class Decision:
     def __str__(self) -> str:
         why = f": {self.reason}" if self.reason else ""
         loud = " (OVERRIDE)" if self.override else ""
-        text = f"{self.time[:19]}Z {self.actor} {self._action()}{loud}{why}"
+        text = f"{self.time[:19]}Z {self.actor} {self.action()}{loud}{why}"
         return "".join(c if c.isprintable() else " " for c in text)
 
-    def _action(self) -> str:
+    def action(self) -> str:
+        """Say what was done, without who and why."""
         line, event = self._history.line, self.event
         numbers: list[int] = event.get("replaces") or event.get("numbers") or []
         refs = ", ".join(line.ref(number) for number in numbers)
@@ -137,7 +141,7 @@ class Decision:
             "actor": self._entry["actor"],
             "kind": self.kind,
             **event,
-            "text": self._action(),
+            "text": self.action(),
         }
 
 
@@ -162,7 +166,7 @@ def decision_at(history: History, position: int) -> Decision:
 # ---- all of them ---------------------------------------------------------------------------------
 
 
-class Timeline(Sequence[Decision]):
+class Timeline(Sequence[Decision], Shown):
     """A model's decisions, oldest first; `history("production")` gives those on one stage."""
 
     def __init__(self, log: Log, stage: str | None) -> None:
@@ -193,7 +197,20 @@ class Timeline(Sequence[Decision]):
         """Tell which version was in the stage from when until when; of all stages without one."""
         return self._log.intervals(self._stage)
 
-    def to_dict(self) -> list[Json]:
+    def _page(self) -> Page:
+        rows = [(when(d.time), str(d.actor), d.action(), d.reason) for d in reversed(self._rows)]
+        columns = ("when", "who", "what", "why")
+        on = f" on {self._stage}" if self._stage else ""
+        return Page(
+            f"history of {self._log.line.display}",
+            f"{len(rows)} decisions{on}",
+            blocks=[
+                _swimlanes(self.intervals(), self._log.line.ref),
+                Table("decisions", columns, rows=rows, empty="nothing was decided yet"),
+            ],
+        )
+
+    def to_dict(self) -> list[Json]:  # type: ignore[override] # a history is a list
         """Give the decisions as plain JSON."""
         return [row.to_dict() for row in self._rows]
 
@@ -207,6 +224,33 @@ class Timeline(Sequence[Decision]):
         frame["time"] = pandas.to_datetime(frame["time"], utc=True)
         frame["number"] = frame["number"].astype("Int64")
         return frame
+
+
+def _swimlanes(intervals: Sequence[Interval], ref: Callable[[int], str]) -> Picture | None:
+    """Draw which version was in which stage; what is there still goes on to the right."""
+    if not intervals:
+        return None
+    times = [seconds(t) for i in intervals for t in (i.since, i.until) if t is not None]
+    end = max(times) + max((max(times) - min(times)) / 20, 1)
+    stretches: dict[str, list[tuple[float, float, str]]] = {}
+    for i in intervals:
+        until = end if i.until is None else seconds(i.until)
+        stretches.setdefault(i.stage, []).append((seconds(i.since), until, ref(i.number)))
+    rows = [
+        (i.stage, ref(i.number), when(i.since), when(i.until) if i.until else Cell(None, "now"))
+        for i in intervals
+    ]
+    return Picture(
+        "Stages over time",
+        lanes(list(stretches.items())),
+        alt=f"which version was in {', '.join(stretches)}, from the left to the right",
+        data=Table("intervals", ("stage", "version", "since", "until"), rows=rows),
+    )
+
+
+def seconds(time: str) -> float:
+    """Give a stored time as seconds since 1970."""
+    return parse_timestamp(time, "time").timestamp()
 
 
 @attrs.frozen(kw_only=True)

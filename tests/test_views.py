@@ -66,7 +66,8 @@ def test_a_model_tells_its_last_changes(trained):
     """The newest first, of both journals, with reasons."""
     rows = trained["churn"].to_dict()["last_changes"]["changes"]
 
-    assert [row["what"] for row in rows] == [
+    said = [row["what"] for row in rows]
+    assert [what for what in said if not what.startswith("adopted")] == [
         "noted of churn:3: looks good",
         "tagged churn:3: team=risk",
         "withdrew churn:1",
@@ -409,3 +410,83 @@ def test_what_has_no_plot_says_so(trained):
     for draw in (trained.usage().plot, trained["churn"].lineage().chart):
         with pytest.raises(mv.ModelVersionError, match="has no plot of numbers"):
             draw()
+
+
+# ---- stages
+
+
+@pytest.fixture
+def staged(trained):
+    """churn:2 was in production, then churn:3, and was rolled back to; churn:3 is in staging."""
+    churn = trained["churn"]
+    trained.set_policy("production", gates=[mv.gates.at_least("auc", 0.75)])
+    churn[2].promote("production", reason="CR-1")
+    churn[3].promote("staging", reason="sweep")
+    churn[3].promote("production", reason="CR-2")
+    churn.rollback("production", reason="latency")
+    return churn
+
+
+def test_a_model_tells_which_version_is_live_since_when(staged):
+    """In the headline, in the facts, in the table, and how to load it."""
+    for said in forms(staged):
+        assert "production churn:2; staging churn:3" in said
+        assert re.search(r"in production\W+churn:2, since 2026", said)
+        assert re.search(r"last change\W+ana@team rolled production back to churn:2: latency", said)
+        assert re.search(r"churn:2\W+production, champion, best auc", said)
+        assert 'registry.load("churn@production")' in said
+
+
+def test_metrics_are_told_against_what_is_live(staged, trained):
+    """In the table, and on each version."""
+    assert "0.8 (-0.1 worse)" in str(staged.versions())
+    assert "against churn:2" in str(staged[3]) and "-0.1 worse" in str(staged[3])
+    assert "against churn:2" not in str(staged[2])
+    assert re.search(r"production churn:2, staging churn:3", str(trained))
+
+
+def test_a_stage_that_was_cleared_is_told(staged):
+    """Nothing is there any more; a stage that never held one is not named."""
+    staged.clear_stage("production", reason="end")
+
+    assert re.search(r"in production\W+nothing any more", str(staged))
+    assert "in development" not in str(staged)
+
+
+def test_what_was_observed_in_production_stands_on_the_model(staged):
+    """With how many samples, and until when."""
+    staged["production"].observe({"auc": 0.88}, n=1200, window=("2026-11-01", "2026-11-08"))
+
+    for said in forms(staged):
+        assert re.search(r"observed auc\W+0.88 on 1,200 of churn:2, until 2026-11-08", said)
+
+
+def test_a_history_draws_which_version_was_in_which_stage(staged):
+    """Swimlanes with their intervals as a table, and every decision, the newest first."""
+    history = staged.history()
+    data = history._page()
+
+    read = Reader(history._repr_html_())
+    assert "rolled production back to churn:2 instead of churn:3" in read.text
+    assert read.tags <= TAGS and "img" in read.tags
+    picture = data.blocks[0]
+    assert [row[:2] for row in picture.data.rows] == [
+        ("production", "churn:2"),
+        ("staging", "churn:3"),
+        ("production", "churn:3"),
+        ("production", "churn:2"),
+    ]
+    assert "latency" in history.to_markdown()
+
+
+def test_gates_rollbacks_and_explanations_are_shown(staged):
+    """What was asked, how it came out, and what was found."""
+    report = staged[1].check("production")
+    rolled = staged.rollback("production", to=3, reason="again", dry_run=True)
+    explained = staged.history("production")[-1].explain()
+
+    assert "FAILED" in shown(report) and "auc is 0.7" in shown(report)
+    assert "| at\\_least | FAILED | auc is 0.7" in report.to_markdown()
+    assert report.to_pandas()["verdict"].tolist().count(False) >= 1
+    assert "would be rolled back to churn:3" in shown(rolled)
+    assert "the replay agrees" in shown(explained)

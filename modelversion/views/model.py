@@ -70,9 +70,8 @@ def _beats(value: float, other: float, higher: bool) -> bool:
 
 def stages_of(history: History) -> dict[str, Sequence[int]]:
     """Give the stages in their order: name -> the versions in it, the one that counts last."""
-    decided: Any = history.decisions
-    names = decided.stage_names() if hasattr(decided, "stage_names") else ()
-    return {name: decided.stage(name).live for name in names}
+    decided = history.decisions
+    return {name: decided.stage(name).live for name in decided.stage_names()}
 
 
 # ---- a registry ----------------------------------------------------------------------------------
@@ -141,8 +140,8 @@ def _headline(standing: Standing) -> str:
 def _model_facts(standing: Standing, changes: Sequence[Change]) -> dict[str, Any]:
     history, ref = standing.history, standing.history.line.ref
     facts: dict[str, Any] = {}
-    for stage, live in reversed(standing.stages.items()):
-        facts[f"in {stage}"] = ", ".join(map(ref, live)) or Cell(None, "nothing", tone="quiet")
+    for stage in reversed(standing.stages):
+        facts[f"in {stage}"] = _in_stage(standing, stage)
     for alias, pointer in sorted(history.decisions.aliases.items()):
         facts[f"alias {alias}"] = ref(pointer.number)
     for name, (number, value) in list(standing.best.items())[:_METRICS]:
@@ -157,6 +156,16 @@ def _model_facts(standing: Standing, changes: Sequence[Change]) -> dict[str, Any
         text = f"{last.actor} {last.what}{why}, {when(last.time).text}"
         facts["last change"] = Cell(last.time, text)
     return facts
+
+
+def _in_stage(standing: Standing, stage: str) -> Cell:
+    """Tell what is in a stage, and since when; nothing where nothing ever was."""
+    found = standing.history.decisions.stage(stage)
+    if not found.live:
+        return Cell(None, "nothing any more" if found.been else None, tone="quiet")
+    refs = [standing.history.line.ref(number) for number in found.live]
+    since = found.tenures[found.live[-1]].since
+    return Cell(refs[-1], f"{', '.join(refs)}, since {when(since).text}")
 
 
 def _observed(standing: Standing, number: int) -> dict[str, Any]:
