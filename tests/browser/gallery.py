@@ -50,6 +50,13 @@ def gallery(place, word="plan"):
     churn.set_alias("champion", 2)
     churn.set_alias("challenger", 4)
     registry["upsell"].set_alias("champion", 1)
+    registry.set_policy("production", gates=[mv.gates.at_least("auc", 0.8)])
+    churn[2].promote("production", reason=f"CR-1 {word}"[:200])
+    churn[3].promote("staging", reason="best of sweep 12")
+    churn[3].promote("production", reason="CR-2")
+    rolled = churn.rollback("production", reason=word)
+    churn[2].observe({"auc": 0.87}, n=1200, window=("2026-11-01", "2026-11-08"))
+    churn[2].observe({"auc": 0.86}, n=1150, window=("2026-11-08", "2026-11-15"))
     churn[1].withdraw(reason=word, use_instead=2)
     bo = mv.Registry(place, actor="bo@team")["churn"]
     bo[4].note(f"looks good: {word}")
@@ -65,6 +72,12 @@ def gallery(place, word="plan"):
         "diff": churn[4].diff(churn["champion"]),
         "comparison": churn.compare("champion", 3, 4),
         "lineage": churn[4].lineage(),
+        "history": churn.history(),
+        "gates": churn[1].check("production"),
+        "rollback": rolled,
+        "explanation": churn.history("production")[-1].explain(),
+        "observations": churn.observations(),
+        "fingerprint": mv.fingerprint(frame),
         "verify": registry.verify(),
         "usage": registry.usage(),
         "prune": churn.prune(keep=2, dry_run=True),
