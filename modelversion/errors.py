@@ -298,6 +298,10 @@ class WithdrawnWarning(ModelVersionWarning):
     """A withdrawn version was loaded."""
 
 
+class PickleWarning(ModelVersionWarning):
+    """What was saved in a remote registry cannot be loaded there without `allow_pickle`."""
+
+
 class SecretWarning(ModelVersionWarning):
     """A file of a run was left out, because it holds a secret."""
 

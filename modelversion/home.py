@@ -17,7 +17,8 @@ from modelversion.errors import (
     RecordError,
 )
 from modelversion.hooks import Hooks
-from modelversion.journal import Clock, Journal, first_keys
+from modelversion.journal import Clock, Journal
+from modelversion.merges import first_keys
 from modelversion.records import (
     FORMAT,
     Actor,

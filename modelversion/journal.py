@@ -21,6 +21,7 @@ from modelversion.errors import (
     ConflictError,
     IntegrityError,
     InvalidValueError,
+    JournalError,
     JournalForkError,
     JournalGapError,
     JournalRewoundError,
@@ -38,9 +39,6 @@ MAX_ATTEMPTS = 2000
 _TICK = timedelta(microseconds=1)
 # One more than a merge holds, so that a hole at its last entry shows as a hole.
 _WINDOW = layout.MERGE + 1
-# A first look is for journals of two entries at most, with room to see a hole behind them, and
-# for the hint; the next is for the few entries that others appended since.
-_LOOK = 4
 _NEAR = 4
 
 Clock = Callable[[], datetime]
@@ -126,7 +124,7 @@ class Journal:
         return self._cold() if head is None else self._warm(head, width)
 
     def _cold(self) -> Plan:
-        found = yield first_keys(self.folder)
+        found = yield merges.first_keys(self.folder)
         last = merges.hinted(found[0])
         if last:
             tail = yield [layout.merge(self.folder, 1, last), *self._keys(last + 1, self._tail)]
@@ -135,7 +133,7 @@ class Journal:
                 self._remember(layout.merge(self.folder, 1, last), tail[0])
                 return (yield from self._on(block, tail[1:]))
         head = yield from self._follow(self._start, found[1:])
-        return head if head.position < _LOOK - 1 else (yield from self._advance(self._start))
+        return head if head.position < merges.LOOK - 1 else (yield from self._advance(self._start))
 
     def _warm(self, head: Head, width: int) -> Plan:
         first = max(head.position, 1)
@@ -461,26 +459,28 @@ def read_heads(*journals: Journal, known: Known = _NOTHING, width: int = 1) -> l
         JournalError: A chain is broken, or shorter than its handle has seen it.
         UnknownEventError: A newer release wrote what this one must understand.
     """
-    plans = [journal._plan(width) for journal in journals]
-    heads: dict[int, Head] = {}
-    asked = {i: next(plan) for i, plan in enumerate(plans)}
-    while asked:
-        keys = [key for wanted in asked.values() for key in wanted if key not in known]
-        store = journals[0]._store
-        found = {**known, **dict(zip(keys, store.read_many(keys) if keys else (), strict=True))}
-        for i, wanted in list(asked.items()):
-            try:
-                asked[i] = plans[i].send([found[key] for key in wanted])
-            except StopIteration as e:
-                heads[i] = journals[i]._keep(e.value)
-                del asked[i]
-        known = _NOTHING
-    return [heads[i] for i in range(len(journals))]
-
-
-def first_keys(folder: str) -> list[str]:
-    """Give the keys that a handle asks for when it has seen nothing of a journal yet."""
-    return [layout.hint(folder), *(layout.entry(folder, i) for i in range(1, _LOOK + 1))]
+    store = journals[0]._store
+    while True:
+        plans = [journal._plan(width) for journal in journals]
+        heads: dict[int, Head] = {}
+        asked = {i: next(plan) for i, plan in enumerate(plans)}
+        try:
+            while asked:
+                keys = [key for wanted in asked.values() for key in wanted if key not in known]
+                read = store.read_many(keys) if keys else ()
+                found = {**known, **dict(zip(keys, read, strict=True))}
+                known = _NOTHING
+                for i, wanted in list(asked.items()):
+                    try:
+                        asked[i] = plans[i].send([found[key] for key in wanted])
+                    except StopIteration as e:
+                        heads[i] = journals[i]._keep(e.value)
+                        del asked[i]
+            return [heads[i] for i in range(len(journals))]
+        except JournalError:
+            # A cache on the way may mix what was with what is.
+            if not store.revalidate():
+                raise
 
 
 def _check_size(data: bytes, event: Json) -> None:

@@ -12,6 +12,9 @@ from modelversion.errors import RecordError
 
 MAX_MERGE = 16 * 2**20
 SIZES = dict(enumerate(layout.LEVELS, 1))
+# A first look is for journals of two entries at most, with room to see a hole behind them, and
+# for the hint.
+LOOK = 4
 
 
 def spans(first: int, last: int, top: int) -> Iterator[tuple[int, int, int]]:
@@ -49,3 +52,8 @@ def hinted(data: bytes | None) -> int:
     last = value.get("position", 0) if isinstance(value, dict) else 0
     usable = isinstance(last, int) and 0 < last < 10**12 and last % layout.MERGE == 0
     return last if usable else 0
+
+
+def first_keys(folder: str) -> list[str]:
+    """Give the keys that a handle asks for when it has seen nothing of a journal yet."""
+    return [layout.hint(folder), *(layout.entry(folder, i) for i in range(1, LOOK + 1))]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from modelversion import current
 from modelversion.errors import (
     InvalidValueError,
     ModelVersionError,
     NotARegistryError,
     OutcomeUnknownError,
+    PickleWarning,
     SaveError,
     UnloadableError,
     UnsafeFilesystemError,
@@ -21,7 +24,7 @@ from modelversion.errors import (
 from modelversion.home import Home
 from modelversion.layout import VERSION
 from modelversion.notes import Notes
-from modelversion.records import Origin
+from modelversion.records import ObjectRecord, Origin
 from modelversion.redaction import masked, secret_watch
 from modelversion.schema import stored
 from modelversion.snapshot import NOTHING, FrozenObject, Snapshot, take
@@ -32,6 +35,7 @@ from modelversion.versions import Line, commit
 
 _PROVE = """
 import sys
+import warnings
 sys.path.append(sys.argv[2])
 from modelversion.loading import open_directory
 open_directory(sys.argv[1]).load(allow_pickle=True)
@@ -89,11 +93,28 @@ def save(home: Home, draft: Frozen, open_line: Callable[[], Line]) -> Pointer:
         try:
             line = open_line()
             home.create_model(line.name, draft.display)
-            return commit(line, snapshot, new=draft.new)
+            saved = commit(line, snapshot, new=draft.new)
         except (NotARegistryError, UnsafeFilesystemError):
             raise  # another place is needed, not another attempt
         except (ModelVersionError, OSError) as e:
             raise _uncommitted(home, draft, snapshot, e) from e
+    if home.store.remote and snapshot.object is not None and snapshot.object.data_only is False:
+        _warn_pickled(line.label(saved.number), snapshot.object)
+    return saved
+
+
+def _warn_pickled(name: str, found: ObjectRecord) -> None:
+    """Warn whoever saves for others that they have to say that they trust it."""
+    from modelversion.serializers._pickle import untrusted
+
+    names = untrusted(found.globals)
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    warnings.warn(
+        f"{name} loads from a remote registry only with allow_pickle=True, or a list that names "
+        f"what its pickle imports: {shown}",
+        PickleWarning,
+        stacklevel=current.user_level(),
+    )
 
 
 def open_spool(

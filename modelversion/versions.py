@@ -25,7 +25,8 @@ from modelversion.errors import (
 )
 from modelversion.files import VersionFiles
 from modelversion.home import Home
-from modelversion.journal import Head, Journal, Known, first_keys, read_heads
+from modelversion.journal import Head, Journal, Known, read_heads
+from modelversion.merges import first_keys
 from modelversion.observed import OBSERVATIONS
 from modelversion.records import (
     Claim,

@@ -196,7 +196,12 @@ SIBLINGS = {
         "_text": {"_formats", "_known", "_names"},
         "_values": {"_bytes", "_known", "_names", "_text"},
     },
-    "serializers": {"_pickle": {"_reducers", "_scan"}, "_reducers": set(), "_scan": set()},
+    "serializers": {
+        "_pickle": {"_reducers", "_scan", "_trusted"},
+        "_reducers": set(),
+        "_scan": set(),
+        "_trusted": set(),
+    },
     "source": {
         "_notebook": set(),
         "_places": {"_notebook", "_reach", "_texts"},
@@ -214,6 +219,7 @@ SIBLINGS = {
         "_object": {"_explain", "_link", "_proof"},
         "_other": set(),
         "_proof": {"_explain"},
+        "_published": {"_explain", "_link"},
         "_sftp": {"_explain", "_link", "_proof"},
         "spool": {"_local"},
     },

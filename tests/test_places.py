@@ -699,8 +699,17 @@ def test_an_unknown_filesystem_is_refused_for_writing(chain, lookalike):
     e = refused(lambda: mv.Registry(place).save("churn", 1))
 
     assert isinstance(e, UnsafeFilesystemError)
-    assert "writers='single'" in str(e)
+    assert ("give the URL without it" if chain else "writers='single'") in str(e)
     assert not LookalikeFileSystem.store
+    assert not MemoryFileSystem.store
+
+
+@pytest.mark.parametrize("chain", ["simplecache::", "filecache::", "blockcache::"])
+def test_nothing_is_written_through_a_cache(chain):
+    """What answers from a cache is refused, whatever the caller says of other writers."""
+    registry = mv.Registry(f"{chain}memory://registry", writers="single")
+
+    assert isinstance(refused(lambda: registry.save("churn", 1)), UnsafeFilesystemError)
     assert not MemoryFileSystem.store
 
 

@@ -145,7 +145,8 @@ class ObjectRecord:
     """How the object is kept.
 
     `stream` is the path of the pickle, `buffers` its out-of-band buffers in the order in which
-    it asks for them, `globals` the exact names that it imports, as `module:qualname`.
+    it asks for them, `globals` the exact names that it imports, as `module:qualname`. `data_only`
+    tells whether it loaded without `allow_pickle` when it was saved; a reader judges for itself.
     """
 
     serializer: str = plain(str)
@@ -153,6 +154,7 @@ class ObjectRecord:
     stream: str = plain(str)
     buffers: tuple[BufferRecord, ...] = many(BufferRecord)
     globals: tuple[str, ...] = texts()
+    data_only: bool | None = plain(OPTIONAL_BOOL, None)
     extra: Json = attrs.field(factory=dict)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
@@ -79,6 +79,7 @@ class CloudpickleSerializer:
             stream=STREAM,
             buffers=_add_buffers(buffers, spool),
             globals=names,
+            data_only=not untrusted(names),
         )
 
     def load(self, record: ObjectRecord, source: Source, *, mmap: bool, allow: Allow) -> Any:
@@ -386,6 +387,13 @@ class _Watched:
 # ---- loading
 
 
+def untrusted(names: Iterable[str]) -> tuple[str, ...]:
+    """Give the names of a pickle that are not on the list of those that run no code."""
+    from modelversion.serializers._trusted import TRUSTED
+
+    return tuple(name for name in names if name not in TRUSTED)
+
+
 _SPELT_OUT = 8
 
 
@@ -401,12 +409,13 @@ def check_allowed(names: tuple[str, ...], allow: Allow) -> None:
     Raises:
         UntrustedPickleError: One is not; the message has the line to write.
     """
-    allowed = set() if isinstance(allow, bool) else set(allow)
-    refused = tuple(name for name in names if name not in allowed)
+    given = frozenset() if isinstance(allow, bool) else frozenset(allow)
+    refused = tuple(name for name in untrusted(names) if name not in given)
     if refused:
         shown = ", ".join(refused[:_SPELT_OUT]) + (", ..." if len(refused) > _SPELT_OUT else "")
         raise UntrustedPickleError(
-            f"loading would import {shown}, which allow_pickle does not name; if you trust who "
+            f"loading would import {shown}, which allow_pickle does not name and which is not on "
+            "the list of names that run no code; if you trust who "
             "wrote this version, load with allow_pickle=True or "
             f"allow_pickle={_line_to_write(refused)}",
             globals=refused,

@@ -121,6 +121,9 @@ class Store(Protocol):
     def remove(self, key: str) -> None:
         """Remove a file, or a folder that is empty; absent is fine."""
 
+    def revalidate(self) -> bool:
+        """Ask past the caches on the way from now on; tell whether that changes anything."""
+
     def spool(self) -> Path | None:
         """Make a private folder for files on their way in, or None where bytes wait in memory."""
 
@@ -195,6 +198,10 @@ def _known(
     from modelversion.storage import _object
     from modelversion.storage._link import Link
 
+    if family == "http":
+        from modelversion.storage._published import HttpStore
+
+        return HttpStore(Link(cls, url, args=args, options=options), path)
     if family == "sftp":
         from modelversion.storage._sftp import SftpStore, with_timeouts
 
@@ -214,6 +221,7 @@ _FAMILIES = {
     ("gcsfs.core", "GCSFileSystem"): "GCS",
     ("gcsfs.extended_gcsfs", "ExtendedGcsFileSystem"): "GCS",
     ("adlfs.spec", "AzureBlobFileSystem"): "AZURE",
+    ("fsspec.implementations.http", "HTTPFileSystem"): "http",
     ("fsspec.implementations.sftp", "SFTPFileSystem"): "sftp",
 }
 
@@ -222,6 +230,7 @@ def _adapter(fs: Any, path: str, url: str, writers: str) -> Store:
     from fsspec.implementations.dirfs import DirFileSystem
     from fsspec.implementations.local import LocalFileSystem
     from fsspec.implementations.memory import MemoryFileSystem
+    from fsspec.implementations.zip import ZipFileSystem
 
     while type(fs) is DirFileSystem:
         fs, path = fs.fs, fs._join(path)
@@ -233,6 +242,10 @@ def _adapter(fs: Any, path: str, url: str, writers: str) -> Store:
         from modelversion.storage._memory import MemoryStore
 
         return MemoryStore(fs, path, url)
+    if type(fs) is ZipFileSystem:
+        from modelversion.storage._published import ZipStore
+
+        return ZipStore(fs, path, url)
     store = _known(type(fs), path, url, args=fs.storage_args, options=fs.storage_options)
     if store is not None:
         return store

@@ -180,6 +180,10 @@ class LocalStore:
         except OSError as e:
             raise _storage_error("remove", path, e) from e
 
+    def revalidate(self) -> bool:
+        """Say that there is no cache on the way."""
+        return False
+
     def spool(self) -> Path:
         """Make a private folder on the same filesystem, so that its files can be linked in."""
         self._make(self._root)

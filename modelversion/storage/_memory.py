@@ -101,6 +101,10 @@ class MemoryStore:
     def settle(self, folder: str) -> None:
         """Do nothing: what can be seen is as durable as it will be."""
 
+    def revalidate(self) -> bool:
+        """Say that there is no cache on the way."""
+        return False
+
     def spool(self) -> None:
         """Give None: bytes wait in memory, where they are going."""
         return None

@@ -107,6 +107,10 @@ class OtherStore:
     def settle(self, folder: str) -> None:
         """Do nothing: what can be seen is as durable as it will be."""
 
+    def revalidate(self) -> bool:
+        """Say that there is no cache on the way."""
+        return False
+
     def spool(self) -> None:
         """Give None: bytes wait in memory."""
         return None
@@ -116,6 +120,13 @@ class OtherStore:
         self._check_single()
 
     def _check_single(self) -> None:
+        from fsspec.implementations.cached import CachingFileSystem
+
+        if isinstance(self._fs, CachingFileSystem):
+            raise UnsafeFilesystemError(
+                f"{self.url}: {type(self._fs).__name__} answers from its cache what others have "
+                "changed since, so nothing is written through it; give the URL without it"
+            )
         if self._writers != "single":
             raise UnsafeFilesystemError(
                 f"{self.url}: {type(self._fs).__name__} is not known to create a file exactly "

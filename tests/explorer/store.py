@@ -78,6 +78,10 @@ class SimulatedStore:
         """Open a key for reading."""
         return io.BytesIO(self.read(key))
 
+    def revalidate(self):
+        """Say that there is no cache on the way."""
+        return False
+
     def local_path(self, key):
         """Give None: nothing is on a disk."""
         return None

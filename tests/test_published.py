@@ -1,0 +1,257 @@
+"""Registries that are only read: on a plain HTTP server, and in a zip."""
+
+import http.server
+import pickle
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+import modelversion as mv
+from modelversion.errors import (
+    JournalError,
+    ModelNotFoundError,
+    ReadOnlyError,
+    SaveError,
+    SizeMismatchError,
+    StorageError,
+)
+from modelversion.storage import _published
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder without listings, as its server's settings say."""
+
+    def do_GET(self):
+        server = self.server
+        server.asked.append((self.path, self.headers.get("Cache-Control")))
+        if self.path in server.instead and not self.headers.get("Cache-Control"):
+            return self._give(server.instead[self.path])
+        found = self.translate_path(self.path)
+        try:
+            with open(found, "rb") as file:
+                self._give(file.read() + server.more)
+        except OSError:
+            if server.absent == 200:
+                return self._give(b"<html>welcome</html>")
+            self.send_error(server.absent)
+
+    def _give(self, data):
+        self.send_response(200)
+        self.end_headers()
+        try:
+            self.wfile.write(data)
+        except ConnectionError:
+            self.server.cut.append(self.path)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A registry of three versions, with an alias, an artifact and a large array."""
+    registry = mv.Registry(tmp_path / "registry")
+    for i in range(3):
+        weights = np.arange(2**18, dtype="float64") + i
+        registry.save("churn", {"w": weights}, metrics={"auc": i / 10}, artifacts={"a.txt": b"a"})
+    registry["churn"].set_alias("champion", 2)
+    return tmp_path / "registry"
+
+
+@pytest.fixture
+def web(folder):
+    """A web server that gives the folder."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), None)
+    server.RequestHandlerClass = lambda *args: Handler(*args, directory=str(folder))
+    server.absent, server.more = 404, b""
+    server.asked, server.instead, server.cut = [], {}, []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def archive(folder, tmp_path):
+    """The URL of a zip of the folder."""
+    return "zip://::" + shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
+
+
+@pytest.fixture(params=["http", "zip"])
+def published(request):
+    """The URL of a published registry."""
+    found = request.getfixturevalue({"http": "web", "zip": "archive"}[request.param])
+    return getattr(found, "url", found)
+
+
+def test_a_published_registry_is_read(published):
+    """It opens, lists its models and versions, resolves names, and loads what was saved."""
+    registry = mv.Registry(published)
+
+    assert list(registry) == ["churn"]
+    assert [v.number for v in registry["churn"].versions(order_by="-metrics.auc")] == [3, 2, 1]
+    assert registry["churn"].latest.number == 3
+    assert registry.get("churn@champion").number == 2
+    assert registry.load("churn@champion")["w"][0] == 1.0
+    assert registry["churn"][1].load(mmap=True)["w"][-1] == 2**18 - 1
+    with registry["churn"][1].open("a.txt") as file:
+        assert file.read() == b"a"
+    with pytest.raises(ModelNotFoundError, match="did you mean 'churn'"):
+        registry["chrun"]
+
+
+def test_a_published_registry_refuses_writing_with_a_reason(published):
+    """Saves, decisions and deletions are refused; the reason and what to do are told."""
+    registry = mv.Registry(published)
+
+    with pytest.raises(SaveError) as caught:
+        registry.save("churn", {"w": 1})
+    assert isinstance(caught.value.__cause__, ReadOnlyError)
+    for work in (
+        lambda: registry["churn"].set_alias("champion", 1),
+        lambda: registry["churn"][1].tag(a=1),
+        lambda: registry["churn"][1].delete(reason="x"),
+    ):
+        with pytest.raises(ReadOnlyError, match=r"cannot be written: .*registry of your own"):
+            work()
+
+
+def test_a_published_registry_runs_no_pickles_by_default(published, folder):
+    """What is not on the list is refused; the reader's word allows it."""
+    assert mv.Registry(published)._home.store.remote
+
+
+def test_a_published_registry_pickles(published):
+    """A handle goes to another process as any other does."""
+    registry = pickle.loads(pickle.dumps(mv.Registry(published)))
+
+    assert registry.load("churn:1")["w"][0] == 0.0
+
+
+# ---- web servers
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_each_way_to_say_absent_is_learnt(web, status):
+    """A key that cannot exist tells what absent looks like; the registry reads all the same."""
+    web.absent = status
+
+    assert mv.Registry(web.url).load("churn")["w"][0] == 2.0
+
+
+def test_a_server_that_finds_everything_is_refused(web):
+    """A page of welcome instead of 404 is no way to tell what is there."""
+    web.absent = 200
+
+    with pytest.raises(StorageError, match="answers 200 to a key that cannot exist"):
+        mv.Registry(web.url).load("churn")
+
+
+def test_a_server_that_fails_is_no_empty_registry(web):
+    """500 for a key that cannot exist is an error that names the place."""
+    web.absent = 500
+
+    with pytest.raises(StorageError, match="answers 500"):
+        list(mv.Registry(web.url))
+
+
+def test_forbidden_is_absent_only_where_absent_is_forbidden(web):
+    """Where absent is 404, a 403 is an error that says what to check."""
+    registry = mv.Registry(web.url)
+    registry.load("churn")
+    web.absent = 403
+
+    with pytest.raises(StorageError, match="answered 403; check the credentials"):
+        registry["churn"].latest.verify()
+        registry.load("churn")
+
+
+def test_a_reply_that_goes_on_is_cut(web, monkeypatch):
+    """A file that is longer than recorded is read one byte further, and refused."""
+    registry = mv.Registry(web.url)
+    version = registry.get("churn:1")
+    assert version.params == {}
+    web.more = b"x" * 2**24
+
+    with pytest.raises(SizeMismatchError, match="more than"):
+        version.open("a.txt")
+    assert len(registry._home.store.open("models/churn/versions/1/artifacts/a.txt", 1).read()) == 2
+
+
+def test_a_stale_cache_on_the_way_is_asked_past_once(web, folder):
+    """A chain that does not fit is read again with no-cache, and only then believed broken."""
+    key = "/models/churn/journal/000000000002.json"
+    web.instead[key] = (folder / key[1:]).read_bytes().replace(b'"previous":"', b'"previous":"0')
+
+    assert mv.Registry(web.url).get("churn:3").number == 3
+    assert (key, "no-cache") in web.asked
+
+
+def test_a_broken_chain_stays_an_error(web, folder):
+    """What no-cache does not mend is told as what it is."""
+    path = folder / "models/churn/journal/000000000002.json"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b'"previous":"', b'"previous":"0'))
+
+    with pytest.raises(JournalError):
+        mv.Registry(web.url).get("churn:3")
+
+
+def test_mutant_nothing_is_asked_again(web, folder, monkeypatch):
+    """Without the second look a stale cache is an error: the test above would see it."""
+    key = "/models/churn/journal/000000000002.json"
+    web.instead[key] = (folder / key[1:]).read_bytes().replace(b'"previous":"', b'"previous":"0')
+    monkeypatch.setattr(_published.HttpStore, "revalidate", lambda self: False)
+
+    with pytest.raises(JournalError):
+        mv.Registry(web.url).get("churn:3")
+
+
+def test_what_needs_a_listing_is_refused(web):
+    """A web server cannot be asked what it has: verify and gc say so."""
+    registry = mv.Registry(web.url)
+
+    for work in (registry.verify, registry.gc):
+        with pytest.raises(StorageError, match="cannot be listed"):
+            work()
+
+
+def test_a_server_that_is_down_is_told(web):
+    """No answer is an error that names the place and what to check."""
+    registry = mv.Registry("http://127.0.0.1:9/models")
+
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1:9.*check the address"):
+        registry.load("churn")
+
+
+# ---- zips
+
+
+def test_a_zip_may_hold_a_registry_below_a_folder(folder, tmp_path):
+    """The part before `::` is the folder."""
+    path = shutil.make_archive(str(tmp_path / "packed"), "zip", folder.parent, "registry")
+
+    assert mv.Registry(f"zip://registry::{path}").load("churn:1")["w"][0] == 0.0
+
+
+def test_a_zip_verifies(archive):
+    """All digests and chains of a zip can be checked."""
+    assert mv.Registry(archive).verify()
+
+
+def test_a_damaged_zip_is_one_error(archive, tmp_path):
+    """A byte that was flipped inside is told by ours, not by three libraries down."""
+    path = tmp_path / "packed.zip"
+    data = bytearray(path.read_bytes())
+    at = data.index(b"object.pkl") + 30
+    data[at] ^= 0xFF
+    path.write_bytes(data)
+    registry = mv.Registry(archive)
+
+    with pytest.raises((StorageError, mv.errors.IntegrityError)):
+        for version in registry["churn"]:
+            version.load()
