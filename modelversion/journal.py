@@ -39,7 +39,7 @@ MAX_ATTEMPTS = 2000
 _TICK = timedelta(microseconds=1)
 # One more than a merge holds, so that a hole at its last entry shows as a hole.
 _WINDOW = layout.MERGE + 1
-_NEAR = 4
+_NEAR = 4  # as few as others appended since a handle looked
 
 Clock = Callable[[], datetime]
 Decide = Callable[[Any], Any]

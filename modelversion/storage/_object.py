@@ -34,7 +34,7 @@ POOL = 64
 # One request is given so long, and the attempts to create a key together so long.
 ATTEMPT_SECONDS = 20.0
 DEADLINE_SECONDS = 60.0
-_SLOWEST = 100_000  # bytes a second: a large piece is given more time than a small one
+_SLOWEST = 800_000  # bytes a second: a large piece is given more time than a small one
 # What is read in one request; a longer key is read piece by piece.
 _WHOLE = 64 * 2**20
 PIECE = 8 * 2**20
@@ -323,7 +323,8 @@ async def _fetch(
 ) -> bytes | None:
     """Get a key or a range of it in one request; None where the key is absent."""
     try:
-        size = _WHOLE if end is None else end - (start or 0)
+        # What is read whole is small, or a merge.
+        size = PIECE if end is None else min(end - (start or 0), PIECE)
         return bytes(await _timely(fs._cat_file(path, start=start, end=end), size))
     except FileNotFoundError as e:
         if missing_bucket(e):

@@ -1,0 +1,389 @@
+"""Replies that are lost, cut, late or never come; wrong credentials, buckets and addresses."""
+
+import threading
+import time
+
+import pytest
+from running import free_port
+
+from modelversion.errors import (
+    ModelVersionError,
+    OutcomeUnknownError,
+    ReadOnlyError,
+    SaveError,
+    StorageError,
+    UnsafeFilesystemError,
+)
+from modelversion.storage import KeyAbsent, KeyTaken, _object, _sftp, open_store
+
+KEY = "models/churn/journal/000000000007.json"
+
+
+@pytest.fixture
+def through(proxied):
+    """Give a proxy before a server and a store that goes through it."""
+
+    def make(server):
+        proxy = proxied(server)
+        url = server.place()
+        return proxy, open_store(url, storage_options=server.options(proxy.port)), url
+
+    return make
+
+
+def direct(server, url):
+    return open_store(url, storage_options=server.options())
+
+
+# ---- creating a key
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_lost_reply_is_resolved_to_the_truth(bucket, through, times):
+    """The key was created and its replies were lost: the writer learns that it has won."""
+    proxy, store, url = through(bucket)
+    proxy.on("000000000007", "lose", times=times)
+
+    store.put_new(KEY, b"ours")
+
+    assert ("lose", "000000000007") in proxy.served
+    assert direct(bucket, url).read(KEY) == b"ours"
+
+
+def test_a_lost_reply_to_a_conflict_is_a_conflict(bucket, through):
+    """Another's key stands there: the loser learns it, though the refusal was lost."""
+    proxy, store, url = through(bucket)
+    direct(bucket, url).put_new(KEY, b"theirs")
+    proxy.on("000000000007", "lose")
+
+    with pytest.raises(KeyTaken):
+        store.put_new(KEY, b"ours")
+    assert direct(bucket, url).read(KEY) == b"theirs"
+
+
+def test_a_lost_request_is_sent_again(bucket, through):
+    """Nothing came through: the same bytes are put at the same key until they are there."""
+    proxy, store, url = through(bucket)
+    proxy.on("000000000007", "refuse", times=2)
+
+    store.put_new(KEY, b"ours")
+
+    assert direct(bucket, url).read(KEY) == b"ours"
+
+
+def test_mutant_no_read_back(bucket, through, monkeypatch):
+    """A writer that does not look takes its own stored write for another's."""
+    proxy, store, url = through(bucket)
+
+    async def blind(self, fs, refusal):
+        if isinstance(refusal, FileExistsError) or getattr(refusal, "errno", None) == 22:
+            raise KeyTaken(self._path)
+        return False
+
+    monkeypatch.setattr(_object._Creation, "_is_ours", blind)
+    proxy.on("000000000007", "lose", times=1)
+
+    with pytest.raises(KeyTaken):
+        store.put_new(KEY, b"ours")
+    assert direct(bucket, url).read(KEY) == b"ours"
+
+
+def test_mutant_no_put_again(bucket, through, monkeypatch):
+    """A writer that gives up at the first lost request reports what could have been saved."""
+    proxy, store, _ = through(bucket)
+    monkeypatch.setattr(_object, "DEADLINE_SECONDS", 0.0)
+    # However often the driver itself tries.
+    proxy.on("000000000007", "refuse", times=30)
+
+    with pytest.raises(OutcomeUnknownError):
+        store.put_new(KEY, b"ours")
+
+
+def test_at_the_deadline_the_outcome_is_unknown(bucket, through, monkeypatch):
+    """A server that never answers gives OutcomeUnknownError, which says what to look at."""
+    proxy, store, url = through(bucket)
+    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 0.5)
+    monkeypatch.setattr(_object, "DEADLINE_SECONDS", 1.5)
+    proxy.on("000000000007", "hang", times=1000)
+
+    with pytest.raises(OutcomeUnknownError, match=r"000000000007.*look whether the key is there"):
+        store.put_new(KEY, b"ours")
+    # A second look decides: it is there, since the requests came through.
+    assert direct(bucket, url).read(KEY) == b"ours"
+
+
+def test_replies_that_come_late_change_nothing(bucket, through):
+    """With 50 ms on each reply a save and a load work as ever."""
+    proxy, store, _ = through(bucket)
+    proxy.delay_seconds = 0.05
+
+    store.put_new(KEY, b"ours")
+
+    assert store.read(KEY) == b"ours"
+    with pytest.raises(KeyTaken):
+        store.put_new(KEY, b"again")
+
+
+def test_a_save_whose_commit_reply_is_lost_is_acknowledged(bucket, proxied, open_registry):
+    """The version is there once, under the number that was given."""
+    url, proxy = bucket.place(), proxied(bucket)
+    registry = open_registry(bucket, url, port=proxy.port)
+    registry.save("churn", 1)
+    for key in ("versions%2F2%2Fclaim.json", "versions/2/claim.json"):
+        proxy.on(key, "lose")
+    proxy.on("journal/000000000002", "lose")
+
+    assert registry.save("churn", 2).number == 2
+
+    again = open_registry(bucket, url)
+    assert [v.load() for v in again["churn"]] == [1, 2]
+    assert again.verify()
+
+
+def test_connections_that_are_cut_during_saves_lose_nothing(server, proxied, open_registry):
+    """While connections break again and again, every acknowledged save is there and loads."""
+    url, proxy = server.place(), proxied(server)
+    registry = open_registry(server, url, port=proxy.port)
+    registry.save("churn", "first")
+    stop, saved = threading.Event(), {}
+    # An SSH connection takes its time to be made.
+    pause = 2.0 if server.scheme == "sftp" else 0.15
+
+    def cut():
+        while not stop.wait(pause):
+            proxy.cut()
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    try:
+        for i in range(8):
+            try:
+                saved[registry.save("churn", i).number] = i
+            except (SaveError, StorageError):
+                time.sleep(0.1)
+    finally:
+        stop.set()
+        thread.join()
+
+    again = open_registry(server, url)
+    assert saved
+    for number, value in saved.items():
+        assert again.load(f"churn:{number}") == value
+    assert again.verify()
+    assert again.save("churn", "after").number > max(saved)
+
+
+# ---- SFTP
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_a_rename_whose_reply_is_lost_is_resolved(sftp, after, monkeypatch):
+    """The connection breaks before or behind the rename: the writer finds out, and wins."""
+    url = sftp.place()
+    store = direct(sftp, url)
+    store.put_new("one", b"1")
+    import paramiko
+
+    rename, broken = paramiko.SFTPClient.rename, []
+
+    def breaking(self, old, new):
+        if not broken:
+            broken.append(new)
+            if after:
+                rename(self, old, new)
+            self.get_channel().get_transport().close()
+        return rename(self, old, new)
+
+    monkeypatch.setattr(paramiko.SFTPClient, "rename", breaking)
+
+    store.put_new(KEY, b"ours")
+
+    assert broken
+    assert direct(sftp, url).read(KEY) == b"ours"
+
+
+def test_a_rename_that_replaces_is_found_out(sftp, monkeypatch):
+    """A server whose rename overwrites fails the proof, and nothing is saved there."""
+    import paramiko
+
+    monkeypatch.setattr(paramiko.SFTPClient, "rename", paramiko.SFTPClient.posix_rename)
+
+    with pytest.raises(UnsafeFilesystemError, match="both won"):
+        direct(sftp, sftp.place()).prove()
+
+
+def test_a_server_without_fsync_still_saves(sftp, monkeypatch):
+    """An unknown extension is passed over; a failing one is an error before the rename."""
+    import paramiko
+
+    request = paramiko.SFTPClient._request
+
+    def answering(text):
+        def answer(self, kind, *args):
+            if args and args[0] == "fsync@openssh.com":
+                raise OSError(text)
+            return request(self, kind, *args)
+
+        return answer
+
+    store = direct(sftp, sftp.place())
+    monkeypatch.setattr(paramiko.SFTPClient, "_request", answering("Operation unsupported"))
+    store.put_new("a", b"1")
+    monkeypatch.setattr(paramiko.SFTPClient, "_request", answering("Failure"))
+    with pytest.raises(StorageError):
+        store.put_new("b", b"1")
+    with pytest.raises(KeyAbsent):
+        store.read("b")
+
+
+def test_an_sftp_server_that_hangs_is_given_up(sftp, proxied, monkeypatch):
+    """A connection that is never answered ends in our error, within the time-out."""
+    proxy = proxied(sftp)
+    options = {**sftp.options(proxy.port), "banner_timeout": 1, "timeout": 1}
+    proxy.delay_seconds = 30
+
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="check the address"):
+        open_store(sftp.place(), storage_options=options).read("registry.json")
+    assert time.monotonic() - began < 20
+
+
+# ---- a condition that is not kept
+
+
+def test_a_server_that_ignores_the_condition_is_found_out(bucket, monkeypatch):
+    """Where both of two writers win, the proof refuses the place before anything is saved."""
+    store = direct(bucket, bucket.place())
+    pipe_file = store._link.cls._pipe_file
+
+    async def ignoring(self, path, data, mode="overwrite", **more):
+        return await pipe_file(self, path, data, **more)
+
+    monkeypatch.setattr(store._link.cls, "_pipe_file", ignoring)
+
+    with pytest.raises(UnsafeFilesystemError, match="both won"):
+        store.prove()
+
+
+# ---- what users get wrong
+
+
+def refusal(work):
+    with pytest.raises((StorageError, SaveError)) as caught:
+        work()
+    e = caught.value
+    return e.__cause__ if isinstance(e, SaveError) else e
+
+
+def test_a_missing_bucket_is_told(bucket, open_registry):
+    """A save into a bucket that is not there says so, and names it."""
+    url = f"{bucket.scheme}://no-such-bucket/models"
+
+    e = refusal(lambda: open_registry(bucket, url).save("churn", 1))
+
+    assert "no-such-bucket" in str(e)
+    assert "the bucket does not exist" in str(e)
+
+
+def test_a_server_that_is_down_is_told(server, open_registry, monkeypatch):
+    """Nothing listens: the error names the place and says what to check."""
+    url, port = server.place(), free_port()
+    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 3.0)
+
+    began = time.monotonic()
+    e = refusal(lambda: open_registry(server, url, port=port).save("churn", 1))
+
+    assert url in str(e)
+    assert "check the address" in str(e)
+    assert time.monotonic() - began < 60
+
+
+def test_a_server_that_hangs_is_told(bucket, proxied, open_registry, monkeypatch):
+    """No answer within the time-out is an error that names the place."""
+    proxy = proxied(bucket)
+    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 1.0)
+    proxy.on("", "hang", times=10_000)
+    url = bucket.place()
+
+    began = time.monotonic()
+    e = refusal(lambda: open_registry(bucket, url, port=proxy.port).save("churn", 1))
+
+    assert url in str(e)
+    assert "no answer came" in str(e)
+    assert time.monotonic() - began < 30
+
+
+WRONG = {
+    "radosgw": {"key": "nobody", "secret": "wrong"},
+    "azurite": {
+        "account_name": "devstoreaccount1",
+        "account_key": "d3Jvbmc=",
+    },
+    "openssh": {"username": "nobody-of-that-name"},
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in ("radosgw", "openssh")]
+)
+def test_wrong_credentials_are_told(name, servers):
+    """A server that does not know us gives an error that says what to check."""
+    server = servers(name)
+    url = server.place()
+    store = open_store(url, storage_options={**server.options(), **WRONG[name]})
+
+    for work in (
+        lambda: store.read("registry.json"),
+        lambda: store.put_new("a", b"1"),
+    ):
+        with pytest.raises(StorageError) as caught:
+            work()
+        assert url in str(caught.value)
+        assert "the credentials are wrong" in str(caught.value)
+
+
+@pytest.mark.xdist_group("openssh")
+def test_a_folder_that_cannot_be_written_is_told(servers):
+    """SFTP says that permission is denied; so do we, with the place."""
+    store = open_store("sftp://127.0.0.1/proc/models", storage_options=servers("openssh").options())
+
+    with pytest.raises(ModelVersionError, match="/proc/models") as caught:
+        store.prove()
+    assert isinstance(caught.value, StorageError)
+
+
+@pytest.mark.xdist_group("radosgw")
+def test_a_bucket_that_may_only_be_read_is_told(servers):
+    """A policy that denies PUT is a ReadOnlyError that names the place; reading goes on."""
+    import json
+
+    import fsspec
+
+    server = servers("radosgw")
+    fs = fsspec.filesystem("s3", skip_instance_cache=True, **server.options())
+    fs.call_s3("create_bucket", Bucket="readable")
+    url = "s3://readable/models"
+    store = open_store(url, storage_options=server.options())
+    store.put_new("a", b"1")
+    deny = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:PutObject",
+                "Resource": "arn:aws:s3:::readable/*",
+            }
+        ],
+    }
+    fs.call_s3("put_bucket_policy", Bucket="readable", Policy=json.dumps(deny))
+
+    with pytest.raises(ReadOnlyError, match="s3://readable/models"):
+        store.put_new("b", b"1")
+    assert store.read("a") == b"1"
+
+
+def test_the_deadlines_of_both_adapters_are_alike():
+    """What the page of filesystems says of time-outs holds for SFTP too."""
+    assert _sftp.DEADLINE_SECONDS == _object.DEADLINE_SECONDS
+    assert _sftp.ATTEMPT_SECONDS == _object.ATTEMPT_SECONDS
