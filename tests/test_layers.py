@@ -120,6 +120,7 @@ PURE = {
     "records",
     "refs",
     "layout",
+    "merges",
     "metrics",
     "parts",
     "notes",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 240
 HERE = Path(__file__).parent
 NODE_MODULES = Path(os.environ.get("MODELVERSION_TEST_NODE", HERE / "node_modules"))
 
