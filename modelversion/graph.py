@@ -7,6 +7,8 @@ from typing import Any, overload
 
 import attrs
 
+from modelversion._json import decode
+from modelversion.display import Page, Shown, Table
 from modelversion.records import DataRecord, StepRecord
 from modelversion.schema import Json, to_json
 
@@ -31,7 +33,7 @@ class Edge:
     digest: str = attrs.field(repr=False)
 
 
-class Steps(Sequence[StepRecord]):
+class Steps(Sequence[StepRecord], Shown):
     """The steps that led to a version, in the order in which they began.
 
     Those of the object itself, such as the transformers of a pipeline, are last.
@@ -94,6 +96,29 @@ class Steps(Sequence[StepRecord]):
         if step.failed:
             parts += [f"failed: {_printable(step.failed)}"]
         return f"{place}  " + " ".join(part for part in parts if part)
+
+    def _page(self) -> Page:
+        sources: dict[int | str, dict[str, int | str]] = {}
+        for edge in self.edges:
+            sources.setdefault(edge.target, {})[edge.role] = edge.source
+        rows = [self._row(i, step, sources.get(i, {})) for i, step in enumerate(self._steps)]
+        columns = ("place", "step", "took", "gave", "params", "calls", "seconds", "failed")
+        says = "" if rows else "none"
+        return Page("steps", says, blocks=[Table("steps", columns, rows=rows)])
+
+    def _row(self, place: int, step: StepRecord, sources: dict[str, int | str]) -> tuple[Any, ...]:
+        took = ", ".join(_from(item, sources.get(item.name)) for item in step.inputs)
+        part = step.form == "part"
+        return (
+            place,
+            f"{'. ' * self.depth(place)}{step.name}",
+            ", ".join(step.columns) if part else took,
+            _features(step) if part else ", ".join(_text(item) for item in step.outputs),
+            ", ".join(f"{name}={value}" for name, value in decode(step.params).items()),
+            step.count,
+            step.seconds,
+            step.failed,
+        )
 
     def depth(self, place: int) -> int:
         """Tell how many steps a step ran inside of."""

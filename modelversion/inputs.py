@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import attrs
 
 from modelversion import current
 from modelversion.arguments import sort_arguments
+from modelversion.display import Facts, Page, Shown, Table, size
 from modelversion.errors import (
     DataChangedError,
     DataNotFoundError,
     InvalidInputError,
     InvalidValueError,
+    ModelVersionError,
     StorageError,
 )
-from modelversion.fingerprints import describe, folder_digest
+from modelversion.fingerprints import Fingerprint, fingerprint
 from modelversion.metrics import check_key
 from modelversion.mode import is_disabled
 from modelversion.records import CodeRecord, DataRecord, PlaceRecord, StepRecord
@@ -31,7 +33,6 @@ from modelversion.steps import begin
 from modelversion.tabular import schema_of
 
 T = TypeVar("T")
-PIECE = 4 * 2**20
 RACY_SECONDS = 2.0
 _ATTEMPTS = 3
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -40,7 +41,7 @@ _TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", 
 _MARKS = ("size", "ino", "created", *_TAGS, *_TIMES)
 
 
-class Data:
+class Data(Shown):
     """A file or folder of data, as it was when it was opened; `modelversion.data` gives one."""
 
     def __init__(self, place: _Place, name: str) -> None:
@@ -76,6 +77,21 @@ class Data:
         shown = "".join(c if c.isprintable() else "?" for c in self._place.shown)
         digest = f" sha256:{self._seen.digest[:12]}..." if self._seen else ""
         return f"<Data {self._name}: {shown}{digest}>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _page(self) -> Page:
+        record = self.__data_record__
+        place = record.place
+        facts = {
+            "place": self._place.shown,
+            "sha256": self.digest,
+            "size": None if place is None or place.size is None else size(place.size),
+            "written at": None if place is None else place.modified_at,
+        }
+        columns = Table("columns", ("column", "type"), rows=list(record.columns.items()))
+        return Page(f"data {self._name}", record.type, blocks=[Facts(facts), columns])
 
     def _look(self) -> _Seen:
         if self._seen is None:
@@ -142,7 +158,7 @@ class Data:
         marks = _marks(self._place)
         if marks == seen.marks and not (certain and seen.racy):
             return
-        if _digest(self._place, marks) != seen.digest:
+        if _digest(self._place) != seen.digest:
             raise DataChangedError(
                 f"{self._place.shown} has changed since it was hashed as {seen.digest[:12]}...; "
                 f"open it again: mv.data({self._place.shown!r})"
@@ -172,6 +188,7 @@ def data(
 
     Raises:
         DataNotFoundError: There is no such file or folder, or no file in it.
+        FingerprintError: It is no regular file, or holds one that is none.
         InvalidInputError: It is no place, or the name is none.
         StorageError: The place cannot be read.
     """
@@ -190,7 +207,9 @@ def digest_of(value: Any) -> str:
     """Give the digest of data: of a frame or an array, a file as a path, `Data`, or a digest.
 
     Raises:
-        InvalidValueError: It is none of these.
+        InvalidValueError: It is a text that is no digest.
+        FingerprintError: It is nothing that has a data hash.
+        DataNotFoundError: A path leads to nothing.
     """
     if isinstance(value, str):
         found = value.removeprefix("sha256:")
@@ -200,15 +219,9 @@ def digest_of(value: Any) -> str:
                 "give a file as pathlib.Path(...) or modelversion.data(url)"
             )
         return found
-    if isinstance(value, os.PathLike):
-        return Data(_place(value, None), "data").digest
-    digest = value.digest if isinstance(value, DataRecord) else describe("data", value).digest
-    if digest is None:
-        raise InvalidValueError(
-            f"data of {type(value).__name__} cannot be fingerprinted; give a frame, an array, a "
-            "pathlib.Path of a file, modelversion.data(url) or a digest"
-        )
-    return str(digest)
+    if isinstance(value, (Data, DataRecord, Fingerprint)) and value.digest is not None:
+        return value.digest
+    return fingerprint(value).digest
 
 
 # ---- where it lies -------------------------------------------------------------------------------
@@ -289,7 +302,7 @@ def _look(place: _Place) -> _Seen:
         began = time.time()
         found = _found(place)
         marks = {path: _marks_of(info) for path, info in found.items()}
-        digest = _digest(place, marks)
+        digest = _digest(place)
         if _marks(place) == marks:
             racy = not all(_settled(info, began) for info in found.values())
             return _Seen(digest, _record(place, found, digest), marks, racy)
@@ -318,6 +331,8 @@ def _found(place: _Place) -> dict[str, dict[str, Any]]:
 def _reading(place: _Place) -> Iterator[None]:
     try:
         yield
+    except ModelVersionError:
+        raise  # some of them are errors of files too
     except FileNotFoundError as e:
         raise DataNotFoundError(f"there is no file or folder {place.shown}") from e
     except OSError as e:
@@ -349,20 +364,12 @@ def _time(info: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _digest(place: _Place, files: Mapping[str, Any]) -> str:
+def _digest(place: _Place) -> str:
+    from fsspec.core import OpenFile
+
     with _reading(place):
-        if not place.folder:
-            return _sha256(place.fs, place.path)
-        root = place.path.rstrip("/")
-        return folder_digest({path: _sha256(place.fs, f"{root}/{path}") for path in files})
-
-
-def _sha256(fs: Any, path: str) -> str:
-    hasher = hashlib.sha256()
-    with fs.open(path, "rb") as file:
-        while piece := file.read(PIECE):
-            hasher.update(piece)
-    return hasher.hexdigest()
+        file = Path(place.path) if place.local else OpenFile(place.fs, place.path)
+        return fingerprint(file).digest
 
 
 def _record(place: _Place, found: Mapping[str, Mapping[str, Any]], digest: str) -> DataRecord:

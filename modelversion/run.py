@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,40 +13,31 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 
 from modelversion import current
-from modelversion._json import encode
-from modelversion.arguments import owner_params, sort_arguments
 from modelversion.display import Page, Shown
 from modelversion.errors import (
-    InvalidValueError,
     NoActiveRunError,
     NothingRecordedWarning,
     SaveError,
     SecretError,
 )
-from modelversion.fingerprints import describe
-from modelversion.metrics import check_key, check_metrics
+from modelversion.logbook import Logbook
 from modelversion.mode import rank
 from modelversion.notes import Notes, Setting
-from modelversion.params import encoded, params_of
-from modelversion.records import DataRecord, MetricRecord
+from modelversion.records import DataRecord
 from modelversion.redaction import Redaction, masked
 from modelversion.refs import check_name
-from modelversion.schema import Json
 from modelversion.snapshot import (
     NOTHING,
     FrozenObject,
     check_mapping,
-    check_params,
     freeze,
     freeze_artifacts,
     warn_left_out,
-    with_inputs,
-    with_steps,
 )
 from modelversion.source.capture import Look, look
 from modelversion.storage import Blob
 from modelversion.storage.spool import Spool
-from modelversion.trail import Trace, Traces
+from modelversion.trail import Trace
 from modelversion.version import Version
 
 if TYPE_CHECKING:
@@ -98,19 +88,14 @@ class Run(Shown):
         self._target = target
         self._off = off
         self._state: str | None = None
-        self._lock = threading.RLock()
+        self._book = Logbook()
+        self._lock = self._book.lock
         self._began = 0.0
-        self._params: Json = {}
-        self._data: dict[str, DataRecord] = {}
-        self._metrics: dict[str, MetricRecord] = {}
-        self._series: list[Json] = []
-        self._redacted: list[Redaction] = []
-        self._parents: dict[str, None] = {}
         self._artifacts: dict[str, tuple[Blob, ...]] = {}
         self._objects: dict[str, FrozenObject] = {}
         self._spool: Spool | None = None
         self._handle: RunHandle | None = None
-        self.traces = Traces()
+        self.traces = self._book.traces
         self._look = Look()
 
     def __repr__(self) -> str:
@@ -235,7 +220,7 @@ class Run(Shown):
                 model: self._target.commit(model, notes, value, ())
                 for model, value in self._objects.items()
             }
-            empty = own is NOTHING and not (self._metrics or blobs or failed)
+            empty = own is NOTHING and not (self._book.metrics or blobs or failed)
             if empty:
                 self._warn_nothing(bool(siblings))
                 return None
@@ -258,22 +243,14 @@ class Run(Shown):
         )
 
     def _notes(self, failed: str | None) -> Notes:
-        data, steps, sources = with_steps(self._data.values(), self.traces)
         return Notes(
-            params=self._params,
-            metrics=self._metrics,
-            data=data,
-            steps=steps,
-            step_sources=sources,
+            **self._book.notes(),
             tags=self._setting.tags,
             description=self._setting.description,
-            parents=tuple(self._parents),
             look=self._look.finish(),
             duration_seconds=round(time.perf_counter() - self._began, 6),
-            series=tuple(self._series),
             failed=failed,
             lifted=self._setting.lifted,
-            redacted=tuple(self._redacted),
         )
 
     def _check_going_on(self, what: str) -> None:
@@ -288,8 +265,7 @@ class Run(Shown):
 
     def log_first(self, params: Mapping[str, Any] | None, parents: Iterable[str]) -> None:
         """Take what is known before the start."""
-        self._params = check_params(check_mapping(params, "params"))
-        self._parents = dict.fromkeys(parents)
+        self._book.take_first(params, parents)
 
     def log_params(self, params: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         """Record params, or an object that knows its own, such as an argparse namespace.
@@ -298,11 +274,7 @@ class Run(Shown):
             InvalidValueError: A value cannot be stored as it is.
         """
         self._check_going_on("log_params")
-        given = params if params is None or isinstance(params, Mapping) else params_of(params)
-        found = {**check_mapping(given, "params"), **more}
-        checked = {name: encoded(value, f"params[{name!r}]") for name, value in found.items()}
-        with self._lock:
-            self._params.update(checked)
+        self._book.add_params(params, more)
 
     def log_param(self, name: str, value: Any) -> None:
         """Record one param."""
@@ -327,16 +299,7 @@ class Run(Shown):
             InvalidInputError: A name or a value is not one.
         """
         self._check_going_on("log_metrics")
-        if step is not None and (not isinstance(step, int) or isinstance(step, bool)):
-            raise InvalidValueError(f"step must be an int, found {step!r:.80}")
-        found = check_metrics({**check_mapping(metrics, "metrics"), **more})
-        with self._lock:
-            self._metrics.update(found)
-            if step is not None:
-                at = encode(step, "step")
-                self._series += [
-                    {"metric": name, "step": at, "value": m.value} for name, m in found.items()
-                ]
+        self._book.add_metrics({**check_mapping(metrics, "metrics"), **more}, step)
 
     def log_metric(self, name: str, value: Any, *, step: int | None = None) -> None:
         """Record one metric; see `log_metrics`."""
@@ -349,12 +312,7 @@ class Run(Shown):
             InvalidNameError: A role is no name.
         """
         self._check_going_on("log_data")
-        given = {**check_mapping(data, "data"), **more}
-        for role, value in given.items():
-            record = describe(check_key(role, "data"), value)
-            with self._lock:
-                self._data[role] = record
-                self._note_origin(value)
+        self._book.add_data({**check_mapping(data, "data"), **more})
 
     def log_artifact(self, path: Any, content: Any = None) -> None:
         """Keep a file; its bytes are taken at the call, a later one of the same path replaces it.
@@ -413,47 +371,28 @@ class Run(Shown):
 
     def note_redactions(self, found: Iterable[Redaction]) -> None:
         """Note what was redacted before it came here, in a worker."""
-        with self._lock:
-            self._redacted.extend(found)
+        self._book.add_redactions(found)
 
     def add_parent(self, reference: str) -> None:
         """Note a version that the run builds on."""
-        with self._lock:
-            self._parents[reference] = None
+        self._book.add_parent(reference)
 
     def add_step(self, trace: Trace) -> None:
         """Note a step of the run."""
-        with self._lock:
-            self.traces.add(trace)
+        self._book.add_step(trace)
 
     def add_input(self, record: DataRecord) -> None:
         """Note a file or folder of data that the run opened."""
-        with self._lock:
-            self._data = {item.name: item for item in with_inputs(self._data.values(), [record])}
+        self._book.add_input(record)
 
-    def _note_origin(self, value: Any) -> None:
-        reference = current.origin(value)
-        if reference is not None:
-            self.add_parent(reference)
-
-    def bind_arguments(self, arguments: Mapping[str, Any]) -> None:
-        """Record bound arguments: plain values as params, all others as data.
-
-        Capture never fails: what cannot be stored as a value is described.
-        """
-        kept = {}
-        for name, value in arguments.items():
-            reference = value.ref if isinstance(value, Version) else current.origin(value)
-            if reference is None:
-                kept[name] = value
-            else:
-                self.add_parent(reference)
-        self._params, data = sort_arguments(kept)
-        self._data = {n: describe(n, v, asked=False) for n, v in data.items()}
-
-    def note_owner(self, owner: Any) -> None:
-        """Record the params of the object that a tracked method belongs to, if it knows them."""
-        self._params = {**owner_params(owner), **self._params}
+    def bind_arguments(self, arguments: Mapping[str, Any], owner: Any = None) -> None:
+        """Record the arguments of a call, and the params of the object that it is a method of."""
+        given = {name: v for name, v in arguments.items() if isinstance(v, Version)}
+        for version in given.values():
+            self._book.add_parent(version.ref)
+        self._book.bind_arguments({n: v for n, v in arguments.items() if n not in given})
+        if owner is not None:
+            self._book.note_owner(owner)
 
     # ---- elsewhere
 
@@ -492,7 +431,4 @@ class Run(Shown):
         """
         from modelversion.progress import progress
 
-        return progress(items, total=total, label=self.model, metrics=self._latest)
-
-    def _latest(self) -> dict[str, Any]:
-        return {name: record.value for name, record in self._metrics.items()}
+        return progress(items, total=total, label=self.model, metrics=self._book.values)

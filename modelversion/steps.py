@@ -114,9 +114,10 @@ def _described(data: Mapping[str, Any]) -> tuple[DataRecord, ...]:
 
 
 def flow(role: str, value: Any) -> DataRecord:
-    """Describe what a step takes or gives; the columns of a wide table are left out."""
-    found = describe(role, value)
-    return found if len(found.columns) <= MAX_COLUMNS else evolve(found, columns={})
+    """Describe what a step takes or gives: what tells it, and the columns of a narrow table."""
+    found = describe(role, value, asked=False)
+    columns = found.columns if len(found.columns) <= MAX_COLUMNS else {}
+    return evolve(found, columns=columns, digests={}, profile={})
 
 
 def begin(record: StepRecord, *, source: str | None, data: Mapping[str, Any]) -> Tracing:

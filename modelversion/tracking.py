@@ -109,9 +109,8 @@ class _Tracker:
         )
         run = Run(setting, self.target())
         run._begin()
-        run.bind_arguments({n: v for n, v in arguments.items() if n not in self.options.ignore})
-        if own is not None:
-            run.note_owner(own)
+        kept = {n: v for n, v in arguments.items() if n not in self.options.ignore}
+        run.bind_arguments(kept, own)
         return _Recording(self, run)
 
     def finish(self, run: Run, value: Any) -> None:

@@ -1,7 +1,6 @@
 """Data where it lies: hashed, read, linked to what it became, and never copied."""
 
 import hashlib
-import io
 import json
 import os
 import pickle
@@ -22,6 +21,7 @@ from modelversion import inputs
 from modelversion.errors import (
     DataChangedError,
     DataNotFoundError,
+    FingerprintError,
     InvalidInputError,
     InvalidNameError,
     InvalidValueError,
@@ -62,6 +62,15 @@ def test_a_file_is_hashed_where_it_lies(table, registry):
         assert (record.type, record.place.size) == ("file", table.stat().st_size)
         assert record.place.modified_at.endswith("Z")
     assert repr(raw) == f"<Data raw.csv: {table} sha256:{raw.digest[:12]}...>"
+
+
+def test_it_is_shown(table):
+    """In a notebook, with its place, digest and columns."""
+    raw = mv.data(table)
+
+    shown = raw._repr_html_()
+    assert raw.digest in shown and str(table) in shown and "<table" in shown
+    assert str(raw) == repr(raw)
 
 
 def test_a_run_has_it_as_an_input(table, registry):
@@ -264,6 +273,15 @@ def test_a_change_between_hash_and_read_is_found(table, registry):
     assert mv.data(table).read(pd.read_csv).b[0] == "z"
 
 
+def test_without_the_check_a_change_would_pass(table, monkeypatch):
+    """The mutant: what is read is not compared with what was hashed."""
+    raw = mv.data(table)
+    table.write_text(table.read_text().replace("x", "z"))
+    monkeypatch.setattr(mv.Data, "_check", lambda self, certain: None)
+
+    assert raw.read(pd.read_csv).b[0] == "z"
+
+
 def rewritten(file, old, new):
     """Write other bytes of the same length into a file, and give it its old times back."""
     times = file.stat()
@@ -324,21 +342,23 @@ def test_a_touched_file_is_the_same(table):
 
 def test_a_file_that_changes_while_it_is_hashed_is_refused(table, monkeypatch):
     """It is tried again, and refused if it never holds still."""
-    real, calls = inputs._sha256, []
+    real, calls = inputs.fingerprint, []
 
-    def hashed(fs, path):
-        calls.append(path)
+    def hashed(file):
+        calls.append(file)
         table.write_text(f"a,b\n{len(calls) * 'x'},1\n")
-        return real(fs, path)
+        return real(file)
 
-    monkeypatch.setattr(inputs, "_sha256", hashed)
+    monkeypatch.setattr(inputs, "fingerprint", hashed)
 
     with pytest.raises(DataChangedError, match="changes while it is read"):
         mv.data(table)
     assert len(calls) == 3
-    monkeypatch.setattr(
-        inputs, "_sha256", lambda fs, path: hashed(fs, path) if len(calls) < 4 else real(fs, path)
-    )
+
+    def settled(file):
+        return hashed(file) if len(calls) < 4 else real(file)
+
+    monkeypatch.setattr(inputs, "fingerprint", settled)
     assert mv.data(table).digest == sha256(table.read_bytes())
 
 
@@ -394,18 +414,27 @@ def test_an_empty_folder_and_a_bad_name_are_refused(tmp_path, table):
         mv.data(table, name="a`b")
 
 
-def test_a_file_that_cannot_be_read_is_a_storage_error(table, monkeypatch):
+def test_a_place_that_cannot_be_read_is_a_storage_error(monkeypatch):
     """The message names the place."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/raw.bin", b"1")
+    monkeypatch.setattr(
+        type(memory), "open", lambda *_, **__: (_ for _ in ()).throw(OSError("line is down"))
+    )
 
-    class Broken(io.BytesIO):
-        def read(self, *_):
-            raise OSError("disk gone")
+    with pytest.raises(StorageError, match=r"memory://raw\.bin cannot be read: line is down"):
+        mv.data("memory://raw.bin")
 
-    filesystem = type(fsspec.filesystem("file"))
-    monkeypatch.setattr(filesystem, "open", lambda *_, **__: Broken())
 
-    with pytest.raises(StorageError, match=r"raw\.csv cannot be read: disk gone"):
-        mv.data(table)
+def test_what_is_no_file_is_refused(tmp_path):
+    """A pipe has no end, and a link to a folder may have none."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder" / "in").mkdir(parents=True)
+    (tmp_path / "folder" / "in" / "loop").symlink_to(tmp_path / "folder")
+
+    for name in ("pipe", "folder"):
+        with pytest.raises(FingerprintError):
+            mv.data(tmp_path / name)
 
 
 def test_an_exception_of_the_reader_is_its_own(table, registry):
@@ -428,7 +457,7 @@ def test_no_secret_of_a_url_is_recorded(registry, tmp_path):
 
 def test_nothing_is_hashed_where_tracking_is_off(table, monkeypatch):
     """The reader reads; a digest is there when it is asked for."""
-    monkeypatch.setattr(inputs, "_sha256", lambda *_: pytest.fail("hashed"))
+    monkeypatch.setattr(inputs, "fingerprint", lambda *_: pytest.fail("hashed"))
     with mv.disabled():
         raw = mv.data(table)
         assert len(raw.read(pd.read_csv)) == 3
@@ -464,12 +493,12 @@ def test_a_tag_is_trusted(monkeypatch):
     """An object store names the content by it: bytes are hashed once."""
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/raw.json", b"[1]")
-    real, hashed = inputs._sha256, []
+    real, hashed = inputs.fingerprint, []
     info = type(memory).info
     monkeypatch.setattr(
         type(memory), "info", lambda self, path, **k: {**info(self, path, **k), "ETag": "e1"}
     )
-    monkeypatch.setattr(inputs, "_sha256", lambda *a: hashed.append(a) or real(*a))
+    monkeypatch.setattr(inputs, "fingerprint", lambda *a: hashed.append(a) or real(*a))
 
     raw = mv.data("memory://raw.json")
 

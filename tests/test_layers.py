@@ -60,6 +60,7 @@ RANKS = {
     "saving": 8,
     "tracking": 16,
     "run": 15,
+    "logbook": 7,
     "handle": 10,
     "progress": 3,
     "forms": 0,

@@ -34,6 +34,9 @@ from torch import nn
 import modelversion as mv
 from tests import fresh
 
+# Each of them trains something and starts processes.
+pytestmark = pytest.mark.slow
+
 LOAD = """
 import json, sys
 import numpy as np
@@ -86,7 +89,7 @@ def test_an_estimator_in_a_function(registry, elsewhere):
     assert version.metrics["auc"] > 0.95
     assert version.data["X"].shape == X_train.shape
     assert version.data["X"].columns["mean radius"].startswith("float")
-    assert "RandomForestClassifier(" in version.open(version.code.path).read().decode()
+    assert "RandomForestClassifier(" in version.code.source()
     assert version._record.duration_seconds > 0
     rows = X_test[:9].to_numpy()
     assert elsewhere("tumour", f"value.predict(np.array({rows.tolist()})).tolist()") == list(
@@ -521,6 +524,10 @@ def test_a_notebook(registry, elsewhere, tmp_path):
     assert dict(version.params) == {"power": 2}
     assert version.metrics["r2"] == pytest.approx(1.0)
     assert version.data["train"].shape == (30, 3)
+    for ref in ("curve", "curve-tracked"):
+        steps = registry.get(ref).steps
+        assert [s.name for s in steps] == ["with_square"]
+        assert [e.source for e in steps.edges] == [0]
     assert elsewhere("curve", "list(value.feature_names_in_)") == ["x", "z", "square"]
     assert elsewhere("curve-tracked", "value.n_features_in_") == 3
 
@@ -611,6 +618,23 @@ def test_a_pipeline_on_raw_data(registry, elsewhere):
 
     version = registry.get("penguins")
     assert version.metrics["accuracy"] > 0.95
+    assert [(s.form, s.name) for s in version.steps][:4] == [
+        ("read", "read_csv"),
+        ("call", "tidy"),
+        ("call", "features"),
+        ("call", "train_test_split"),
+    ]
+    assert [(e.source, e.target) for e in version.steps.edges] == [
+        ("penguins", 0),
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (2, 3),
+        (3, "X"),
+        (3, "y"),
+    ]
+    assert version.data["penguins"].place.url == str(PENGUINS)
+    assert [v.ref for v in registry.search(data=PENGUINS)] == ["penguins:1"]
     parts = {step.name: step for step in version.steps if step.form == "part"}
     assert parts["columntransformer/number"].columns == (
         "culmen_length",
@@ -681,7 +705,7 @@ def test_a_torch_loop(registry, elsewhere):
 
 
 def losses(run):
-    return [line for line in run._series if line["metric"] == "train/loss"]
+    return [line for line in run._book.series if line["metric"] == "train/loss"]
 
 
 # ---- what goes wrong

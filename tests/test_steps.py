@@ -439,6 +439,7 @@ def test_nested_steps_are_inside(registry):
     assert [found.depth(i) for i in range(2)] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_step_in_a_loop_is_folded(registry):
     """10,000 calls: 64 are listed, the others counted with their seconds."""
 
@@ -572,6 +573,7 @@ def test_a_bound_thread_steps_inside_the_run(registry):
     assert [step.params["by"] for step in run.version.steps] == [1.0]
 
 
+@pytest.mark.slow
 def test_a_step_works_in_processes():
     """Forked, spawned and those of joblib; a wrapped library function by value."""
     calls = [
