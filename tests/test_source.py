@@ -675,6 +675,72 @@ def test_a_run_over_cells_keeps_all_of_them(notebook):
     assert "def helper(x):\n    return x * RATE + 1\n" in code.source()
 
 
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """An IPython shell in this process, gone again afterwards."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    main, hook = sys.modules["__main__"], sys.displayhook
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    running = InteractiveShell.instance(config=config)
+
+    def run(cell):
+        done = running.run_cell(textwrap.dedent(cell).strip("\n"), store_history=True)
+        assert done.success, done
+        return running.user_ns
+
+    run.shell = running
+    yield run
+    InteractiveShell.clear_instance()
+    sys.modules["__main__"], sys.displayhook = main, hook
+
+
+def test_cells_are_looked_at_in_this_process_too(shell, registry, monkeypatch):
+    """Classes without methods, a session that is too long, a name that nobody tells."""
+    shell("class Plain:\n    width = 3\n")
+    names = shell("def train():\n    return {'w': Plain.width}\n")
+
+    code = code_of(registry, names["train"])
+
+    assert code.names == ("__main__:train", "__main__:Plain")
+    assert code.source("Plain") == "class Plain:\n    width = 3\n"
+    assert code.record.notebook is None
+    assert "# %% In [2]\ndef train():" in code.cells()
+
+    monkeypatch.setattr("modelversion.source._notebook.MAX_BYTES", 60)
+    shell.shell.user_ns.update(registry=registry, __vsc_ipynb_file__="/home/ana/deep.ipynb")
+    shell("registry.save('saved', Plain.width, new=True)")
+    shell("run = registry.run('cells').start()")
+    shell("run.log_metrics(a=helper() if 'helper' in globals() else 1)")
+    shell("run.commit()")
+    saved, cells = registry.get("saved").code, registry.get("cells").code
+    assert saved.entry == "deep.ipynb"
+    assert saved.names == ("deep.ipynb[3]", "__main__:Plain")
+    assert saved.record.cells_left_out == 2
+    assert [piece.cell for piece in cells.record.pieces] == [4, 5, 6]
+
+
+def test_rewritten_cells_are_believed(shell, registry):
+    """A cell cannot be edited, also where a shell's transformer changes what it compiles to."""
+    import ast
+
+    class Double(ast.NodeTransformer):
+        def visit_Constant(self, node):
+            return ast.Constant(node.value * 2) if isinstance(node.value, int) else node
+
+    shell.shell.ast_transformers.append(Double())
+    names = shell("def train():\n    return {'w': 21}\n")
+
+    code = code_of(registry, names["train"])
+
+    assert names["train"]() == {"w": 42}
+    assert code.source("train") == "def train():\n    return {'w': 21}\n"
+
+
 def test_a_console_has_its_lines(tmp_path):
     """From Python 3.13 on what is typed in is kept; before, it is said that it is not."""
     program = textwrap.dedent(
