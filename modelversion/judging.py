@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from modelversion._json import decode
+from modelversion._json import decode, double
 from modelversion.display import Cell, Note, Page, Shown, Table
 from modelversion.errors import IntegrityError, NotFoundError, RecordError
 from modelversion.history import History
@@ -281,7 +281,7 @@ def _has(row: Json, field: str) -> bool:
     root, _, name = field.partition(".")
     value = row.get(root)
     if name:
-        value = None if not value else value.get(name)
+        value = (value or {}).get(double(name) if root == "params" else name)
     return decode(value) not in (None, "", (), [], {})
 
 
@@ -328,10 +328,9 @@ def ask(target: str, version: Any, stage: str) -> Json:
         function: Any = import_module(module)
         for part in path.split("."):
             function = getattr(function, part)
-        answer = function(version, stage)
+        return _answer(target, function(version, stage))
     except Exception as e:  # noqa: BLE001 - whatever a gate of the user's raises, it has not passed
-        return {"passed": False, "says": f"{target}: {type(e).__name__}: {e}"[:MAX_SAYS]}
-    return _answer(target, answer)
+        return {"passed": False, "says": _printable(f"{target}: {type(e).__name__}: {e}")}
 
 
 def _answer(target: str, answer: Any) -> Json:
