@@ -476,7 +476,19 @@ def _made_from(history: History, number: Any) -> Json:
         record = fetch(history.line, history.pointer(number))
     except (KeyError, ModelVersionError):
         return {}  # deleted, or damaged, which verify tells
-    code = None if record.code is None else to_json(record.code)
-    shown = None if code is None else f"{code['entry']} {code.get('sha256', '')}".strip()
+    files = {file.path: file.sha256 for file in record.files}
+    shown = None if record.code is None else _code(to_json(record.code), files)
     data = {item.name: item.digest or "not fingerprinted" for item in record.data}
     return {"data": data, "code": shown}
+
+
+def _code(code: Json, files: dict[str, str]) -> str:
+    """Name the entry, the sha256 of its source, and the commit that it was at."""
+    source: Json = code.get("source", {})
+    digest = code.get("sha256") or files.get(source.get("path", ""))
+    if "text" in source:
+        digest = _json.digest(source["text"].encode())
+    git: Json = code.get("git", {})
+    commit = git.get("commit") and f"git {git['commit']}"
+    state = "with changes" if commit and git.get("dirty") else None
+    return " ".join(part for part in (code["entry"], digest, commit, state) if part)

@@ -112,13 +112,31 @@ def test_data_and_code_of_a_version_are_told(march):
     told = [row for row in rows if row.kind in ("version.committed", "stage.promoted")]
 
     assert len(told) == 3
-    code = march["churn"][2].code
+    code = march["churn"][2].code.record
     for row in told:
-        assert row.code == f"{code.entry} {code.sha256}"
+        assert row.code.startswith(code.entry)
+        assert code.git is None or code.git.commit in row.code
         assert row.data == {
             item.name: item.digest or "not fingerprinted"
             for item in march["churn"][2].data.values()
         }
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ({"entry": "m:f"}, "m:f"),
+        ({"entry": "m:f", "sha256": "ab"}, "m:f ab"),
+        ({"entry": "m:f", "source": {"path": "source/code.py"}}, "m:f cd"),
+        ({"entry": "m:f", "source": {"text": "x"}}, f"m:f {_json.digest(b'x')}"),
+        ({"entry": "m:f", "git": {"commit": "12"}}, "m:f git 12"),
+        ({"entry": "m:f", "git": {"commit": "12", "dirty": True}}, "m:f git 12 with changes"),
+        ({"entry": "m:f", "git": {"problem": "no git"}}, "m:f"),
+    ],
+)
+def test_code_is_named_by_its_source_and_its_commit(code, said):
+    """As far as they are known."""
+    assert audit._code(code, {"source/code.py": "cd"}) == said
 
 
 def test_an_audit_tells_what_was_where(march):

