@@ -28,9 +28,9 @@ HOSTS{{{_DARK}}}
 @ tr,@ td,@ th,@ caption,@ pre,@ summary{{color:var(--f)!important;background:var(--b)!important}}
 @ td,@ th{{padding:2px 14px 2px 0;border:0;border-bottom:1px solid var(--l);text-align:left;
 vertical-align:top;max-width:40em;overflow-wrap:break-word;white-space:normal}}
-@ th{{font-weight:600;color:var(--q)!important;white-space:nowrap}}
+@ th{{font-weight:600;color:var(--q)!important}}
 @ caption{{caption-side:top;text-align:left;font-weight:600;padding:2px 0}}
-@ .mv-n{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}
+@ .mv-n{{text-align:right;font-variant-numeric:tabular-nums}}
 @ summary{{cursor:pointer;padding:2px 0}}
 @ details>*:not(summary){{margin-left:16px}}
 @ pre{{font:12px/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;
