@@ -1,18 +1,24 @@
 """The data hash: the probe table in two processes, properties, and what each guard is for."""
 
+import datetime as dt
 import itertools
 import json
 import os
 import subprocess
 import sys
+import warnings
+import zoneinfo
 from pathlib import Path
 
+import datasets
 import hash_probe
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -285,3 +291,99 @@ def test_the_vectors_are_json_of_sha256():
     """Another implementation can read them without this library."""
     for group, digest in json.loads(hash_probe.VECTORS.read_text()).items():
         assert isinstance(group, str) and len(bytes.fromhex(digest)) == 32
+
+
+# ---- rarer forms of storage
+
+
+def same(one, other):
+    return mv.fingerprint(one).digest == mv.fingerprint(other).digest
+
+
+def test_how_arrow_stores_a_column_does_not_count():
+    """Run ends, views, extension types and repeated entries of dictionaries are storage."""
+    values = pa.array(["a", "a", None, "b"])
+    plain = pa.table({"x": values})
+    table = pa.table({"x": pc.run_end_encode(values)})
+
+    assert same(table, plain)
+    if hasattr(pa, "string_view"):
+        assert same(pa.table({"x": values.cast(pa.string_view())}), plain)
+    codes = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 2]), pa.array(["a", "a", "b"]))
+    assert same(pa.table({"x": codes}), pa.table({"x": values.dictionary_encode()}))
+    empty = pa.chunked_array([], pa.dictionary(pa.int32(), pa.string()))
+    assert same(pa.table({"x": empty}), pd.DataFrame({"x": pd.Categorical([])}).astype(
+        {"x": pd.CategoricalDtype(pd.Index([], dtype=pd.ArrowDtype(pa.string())))}))  # fmt: skip
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(4.0).reshape(2, 2))
+    assert same(pa.table({"x": tensors}), pa.table({"x": tensors.storage}))
+
+
+def test_an_index_by_itself_is_a_column_or_a_table():
+    """A MultiIndex is a table of its levels."""
+    both = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["k", "n"])
+
+    found = mv.fingerprint(both)
+    assert (found.kind, list(found.columns)) == ("table", ["k", "n"])
+    assert found.digest == mv.fingerprint(pa.table({"k": ["a", "b"], "n": [1, 2]})).digest
+    assert mv.fingerprint(pd.Index([1, 2], name="n")).kind == "column"
+    assert same(pd.array([1, 2], dtype="Int64"), pa.array([1, 2]))
+
+
+def test_a_column_that_is_refused_is_named():
+    """In tables of pandas and of Arrow."""
+    union = pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])
+
+    with pytest.raises(FingerprintError, match=r"^column 'u': the Arrow type"):
+        mv.fingerprint(pa.table({"u": union}))
+    with pytest.raises(FingerprintError, match=r"^column 'u': an array of dtype"):
+        mv.fingerprint(pd.DataFrame({"u": np.array([1.5], np.longdouble)}))
+
+
+@pytest.mark.parametrize(
+    ("zone", "name"),
+    [
+        ("Etc/UTC", "UTC"),
+        (dt.UTC, "UTC"),
+        (dt.timezone(dt.timedelta(hours=-3)), "-03:00"),
+        (zoneinfo.ZoneInfo("Asia/Tokyo"), "Asia/Tokyo"),
+        ("pytz.FixedOffset(-90)", "-01:30"),
+    ],
+)
+def test_a_time_zone_has_one_name(zone, name):
+    """Whatever object says it."""
+    assert _tables.zone_name(zone) == name
+
+
+def test_a_time_zone_without_a_name_is_refused():
+    """Its rules are not known to another process."""
+    with pytest.raises(FingerprintError, match="has no name"):
+        _tables.zone_name("tzlocal(x)")
+
+
+def test_times_outside_of_the_calendar_have_no_extremes():
+    """The digest is there; the profile cannot print a year of five digits."""
+    found = mv.fingerprint(np.array(["20000-01-01", "NaT"], "M8[s]"))
+
+    assert found.profile["values"].to_dict() == {"rows": 2, "nulls": 1}
+
+
+def test_tensors_of_small_floats_are_their_bits():
+    """Eight bits have no counterpart in numpy."""
+    values = torch.tensor([0.5, 1.0])
+
+    assert same(values.to(torch.float8_e5m2), values.to(torch.float8_e5m2).clone())
+    assert not same(values.to(torch.float8_e5m2), values.to(torch.float8_e4m3fn))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that it is experimental
+        half = torch.zeros(2, dtype=torch.complex32)
+    with pytest.raises(FingerprintError, match="has no data hash; convert it"):
+        mv.fingerprint(half)
+
+
+def test_an_iterable_dataset_is_not_consumed():
+    """It is refused, and gives its rows afterwards."""
+    rows = datasets.Dataset.from_dict({"x": [1, 2]}).to_iterable_dataset()
+
+    with pytest.raises(FingerprintError, match="streaming=False"):
+        mv.fingerprint(rows)
+    assert [row["x"] for row in rows] == [1, 2]

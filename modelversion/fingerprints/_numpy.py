@@ -225,6 +225,7 @@ class FloatKernel:
     def __init__(self, dtype: Any) -> None:
         self._little = dtype.newbyteorder("<")
         self._stream = hashlib.sha256()
+        self._room: Any = None
         self._rows = self._nulls = 0
         self._low, self._high = np.inf, -np.inf
         self._total = 0.0
@@ -249,7 +250,11 @@ class FloatKernel:
         nan = np.isnan(part)
         count = int(np.count_nonzero(nan))
         self._nulls += count
-        filled = part.copy()
+        # One room for all steps: fresh memory costs more than what is done in it.
+        if self._room is None or len(self._room) < len(part):
+            self._room = np.empty(len(part), part.dtype)
+        filled = self._room[: len(part)]
+        np.copyto(filled, part)
         np.putmask(filled, nan, 0)
         if count < len(part):
             self._add(float(np.fmin.reduce(part)), part, filled)
