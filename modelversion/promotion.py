@@ -183,9 +183,13 @@ def _refuse(candidate: Candidate, name: str, state: Decisions, if_current: IfCur
 
 
 def _holder(history: History, name: str, live: tuple[int, ...]) -> str:
-    """Tell what is in a stage and who decided that."""
+    """Tell what is, or was a moment ago, in a stage, and who decided that."""
     holds = history.line.ref(live[-1]) if live else "nothing"
-    moves = [d for d in read(history).moves() if d.stage == name]
+    moves = [
+        found
+        for found, before, after in read(history).effective()
+        if before.stage(name).live != after.stage(name).live == live
+    ]
     return f"{name} holds {holds}" + (f" ({moves[-1]})" if moves else "")
 
 

@@ -8,7 +8,7 @@ from typing import Any, overload
 import attrs
 
 from modelversion import layout
-from modelversion._json import parse_timestamp
+from modelversion._json import dumps, loads, parse_timestamp
 from modelversion.decisions import DECISIONS
 from modelversion.display import Cell, Page, Picture, Shown, Table, when
 from modelversion.display.plots import lanes
@@ -151,7 +151,7 @@ def decision(history: History, head: Head, event: Any) -> Decision:
         "position": head.position,
         "time": head.time,
         "actor": to_json(history.line.home.actor),
-        "event": event_json(event),
+        "event": loads(dumps(event_json(event)), "event"),
     }
     return Decision(history, entry)
 
@@ -298,10 +298,6 @@ class Log:
             before, after = self.states[i : i + 2]
             if after.void == before.void:
                 yield found, before, after
-
-    def moves(self) -> list[Decision]:
-        """Give the decisions that changed what is in a stage."""
-        return [found for found, _, _ in self.effective() if found.kind in _MOVES]
 
     def at(self, when: str) -> Decisions:
         """Give the state at a time as stored."""
