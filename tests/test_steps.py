@@ -190,6 +190,18 @@ def test_methods_are_steps(registry):
     assert [item.name for item in found[3].inputs] == ["X"]
 
 
+class Unknowing(Cleaner):
+    def get_params(self, deep=True):
+        raise RuntimeError("no params")
+
+
+def test_an_object_that_does_not_tell_its_params_is_a_step(registry):
+    """Capture never fails."""
+    (step,) = recorded(registry, lambda: Unknowing(low=4).clean(FRAME))
+
+    assert step.params == {}
+
+
 def test_coroutines_are_steps(registry):
     """Also many at once: what each awaits inside is inside it."""
 
