@@ -253,7 +253,7 @@ MUTANTS = {
     "bytes hidden under null strings": (_arrow._Texts, "take_present", with_hidden, "texts"),
     "offsets of slices": (_arrow._Viewed, "_values", no_offset, "integers"),
     "nanoseconds": (_numpy, "microseconds", no_remainder, "times"),
-    "one NaN": (_numpy.FloatKernel, "_without_nan", any_nan, "floats"),
+    "one NaN": (_numpy.FloatKernel, "_with_one_nan", any_nan, "floats"),
     "names in the root": (_tables, "name_of", lambda name: "", "integers"),
     "types in the column": (_core, "column_digest", lambda kind, rows, blocks, categories="":
         _core.root([rows, [b.hex() for b in blocks]]), "integers"),

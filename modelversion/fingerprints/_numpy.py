@@ -224,6 +224,8 @@ class FloatKernel:
 
     def __init__(self, dtype: Any) -> None:
         self._little = dtype.newbyteorder("<")
+        self._bits = np.dtype(f"<i{dtype.itemsize}")
+        self._nan = np.asarray(np.nan, self._little).view(self._bits)
         self._stream = hashlib.sha256()
         self._room: Any = None
         self._rows = self._nulls = 0
@@ -238,37 +240,40 @@ class FloatKernel:
         with np.errstate(all="ignore"):
             if missing is not None:
                 part = np.where(missing, np.asarray(np.nan, self._little), part)
-            low = float(np.minimum.reduce(part))
-            if low != low:
-                part = self._without_nan(part)
-            else:
-                self._add(low, part, part)
+            # The least value is NaN if any is. Where the last rows had one, these will too.
+            low = np.nan if self._nulls else float(np.minimum.reduce(part))
+            part = self._with_one_nan(part) if low != low else self._added(part, part, low)
         self._stream.update(part)
 
-    def _without_nan(self, part: Any) -> Any:
+    def _with_one_nan(self, part: Any) -> Any:
         """Give values in which every NaN is the one; nearly always they are it already."""
-        nan = np.isnan(part)
-        count = int(np.count_nonzero(nan))
+        valid, ones = self._rooms(len(part))
+        np.equal(part, part, out=valid)
+        count = len(part) - int(np.count_nonzero(valid))
         self._nulls += count
-        # One room for all steps: fresh memory costs more than what is done in it.
-        if self._room is None or len(self._room) < len(part):
-            self._room = np.empty(len(part), part.dtype)
-        filled = self._room[: len(part)]
-        np.copyto(filled, part)
-        np.putmask(filled, nan, 0)
+        # All bits where there is a value, none under NaN: no branch, which NaN would mislead.
+        np.negative(valid.view("i1"), out=ones, dtype=self._bits)
+        bits = part.view(self._bits)
+        filled = np.bitwise_and(bits, ones, out=ones).view(self._little)
         if count < len(part):
-            self._add(float(np.fmin.reduce(part)), part, filled)
-        bits = part.view(f"<u{part.dtype.itemsize}")
-        if np.count_nonzero(bits == np.asarray(np.nan, self._little).view(bits.dtype)) == count:
+            self._added(part, filled, float(np.fmin.reduce(part)))
+        if np.count_nonzero(bits == self._nan) == count:
             return part
-        np.putmask(filled, nan, np.nan)
-        return filled
+        return np.where(valid, part, np.asarray(np.nan, self._little))
 
-    def _add(self, low: float, part: Any, filled: Any) -> None:
+    def _rooms(self, rows: int) -> Any:
+        """Give room for a step; fresh memory would cost more than what is done in it."""
+        if self._room is None or len(self._room[0]) < rows:
+            self._room = (np.empty(rows, bool), np.empty(rows, self._bits))
+        return (room[:rows] for room in self._room)
+
+    def _added(self, part: Any, filled: Any, low: float) -> Any:
+        """Add values to the profile; `filled` has 0 in place of NaN."""
         self._low = min(self._low, low)
         self._high = max(self._high, float(np.fmax.reduce(part)))
         wide = np.float64 if part.dtype.itemsize < 8 else None
         self._total += float(np.add.reduce(filled, dtype=wide))
+        return part
 
     def finish(self) -> Part:
         digest = block_digest(b"", [self._stream.digest()], rows=-1, nulls=0)
