@@ -10,7 +10,18 @@ import pytest
 from explorer import SCENARIOS, ViolationError, explore, simulated
 from explorer.store import SimulatedStore
 
-from modelversion import decisions, journal, loading, merges, state, upkeep, version, versions
+from modelversion import (
+    decisions,
+    governing,
+    journal,
+    loading,
+    merges,
+    promotion,
+    state,
+    upkeep,
+    version,
+    versions,
+)
 from modelversion.journal import Journal
 from modelversion.stages import Decisions
 from modelversion.state import Ranges
@@ -131,7 +142,54 @@ def test_mutant_decision_without_a_look_at_the_state(monkeypatch, actor, blind, 
     _violation("alias|delete", f"12: void: .*{found}")
 
 
-@pytest.mark.parametrize("name", ["alias|delete", "save|gc", "delete|delete", "withdraw|delete"])
+@pytest.mark.parametrize(
+    ("actor", "blind", "found"),
+    [
+        ("promote", {"deleted": Ranges()}, r"stage\.promoted"),
+        ("promote", {"stages": {}}, r"stage\.promoted"),
+        ("delete", {"stages": {}}, r"version\.deleted"),
+    ],
+)
+def test_mutant_stage_without_a_look_at_the_state(monkeypatch, actor, blind, found):
+    """A promotion that overlooks deletions or what is live, and a delete that overlooks stages."""
+    append = Journal.append
+
+    def mutant(self, decide, **more):
+        def blinded(known):
+            sees = more["actor"].name != actor or not isinstance(known, Decisions)
+            return decide(known if sees else attrs.evolve(known, **blind))
+
+        return append(self, blinded, **more)
+
+    monkeypatch.setattr(Journal, "append", mutant)
+
+    _violation("promote|delete", f"12: void: .*{found}")
+
+
+def test_mutant_policy_is_not_adopted(monkeypatch):
+    """A setter that returns before the model has adopted its policy is found."""
+    monkeypatch.setattr(governing, "adopt", lambda line: None)
+
+    _violation("promote|rule", "10: rule was told of")
+
+
+def test_mutant_promotion_by_the_policy_as_first_seen(monkeypatch):
+    """A promotion that is judged by the policy that it saw first is found."""
+    judged, first = promotion._judged, {}
+
+    def mutant(candidate, name, state, wish):
+        event = judged(candidate, name, state, wish)
+        ruled = first.setdefault(id(candidate), event.judged["ruled"])
+        return attrs.evolve(event, judged={**event.judged, "ruled": ruled})
+
+    monkeypatch.setattr(promotion, "_judged", mutant)
+
+    _violation("promote|rule open", "10: promoted under")
+
+
+@pytest.mark.parametrize(
+    "name", ["alias|delete", "save|gc", "delete|delete", "withdraw|delete", "promote|promote"]
+)
 def test_mutant_decision_is_not_made_again(monkeypatch, name):
     """A writer that was overtaken and appends what it decided before is found."""
     append = Journal.append

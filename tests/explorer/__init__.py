@@ -1,10 +1,10 @@
 """An exhaustive explorer of the commit protocol, which runs the real code.
 
-The actors (save, delete, alias, tag, gc, load, verify) are the functions of `modelversion`; only
-the storage below them is simulated. Every call to it is a point where another actor may go on,
-where the actor may crash, where a reply may be lost and where a request may arrive late. Every
-schedule is tried, equal states are entered once, and the invariants of the format are checked in
-every one of them.
+The actors (save, delete, alias, promote, roll back, set a policy, tag, gc, load, verify) are the
+functions of `modelversion`; only the storage below them is simulated. Every call to it is a point
+where another actor may go on, where the actor may crash, where a reply may be lost and where a
+request may arrive late. Every schedule is tried, equal states are entered once, and the invariants
+of the format are checked in every one of them.
 
 An actor sees nothing but the answers of its storage, so what it does next is a function of the
 answers so far. It is run alone against a script of them and stopped at the first call that the

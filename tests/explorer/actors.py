@@ -3,13 +3,14 @@
 import contextlib
 import sys
 import tempfile
+import warnings
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
 import attrs
 
-from modelversion import journal, layout, merges, snapshot, state, upkeep, versions
-from modelversion.errors import InUseError, NotFoundError, OutcomeUnknownError
+from modelversion import governing, journal, layout, merges, snapshot, state, upkeep, versions
+from modelversion.errors import ConflictError, InUseError, NotFoundError, OutcomeUnknownError
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.model import Model
@@ -146,10 +147,22 @@ class Agent:
         self._run = run
         self.store = SimulatedStore(run.ask, backwards=actor.backwards)
         self.home = Home(self.store, Name(name=actor.name, source="given"), lambda: now)
+        self.home.journal = self._without_merges(self.home.journal)
         self.line = Line(self.home, MODEL, REGISTRY_ID)
         for handle in (self.line.facts, self.line.decisions):
             handle._run = run.jobs.append if actor.merges else lambda job: None
         self.model = Model(History(self.line))
+
+    @staticmethod
+    def _without_merges(made):
+        """Let no journal start a thread; those of the model are told what to do with merges."""
+
+        def journal(*args, **more):
+            found = made(*args, **more)
+            found._run = lambda job: None
+            return found
+
+        return journal
 
     def _ack(self, *what):
         self._run.check_heads()
@@ -159,7 +172,10 @@ class Agent:
     def _outcome(self, what, *refusals):
         """Note an operation that was refused, or whose outcome is unknown."""
         try:
-            yield
+            with warnings.catch_warnings():
+                # That another came first, or that it is live, is no fault here.
+                warnings.simplefilter("ignore")
+                yield
         except OutcomeUnknownError:
             self._ack("unknown", *what)
         except refusals as e:
@@ -198,6 +214,26 @@ class Agent:
         with self._outcome(("unalias", name), NotFoundError):
             self.model.delete_alias(name)
             self._ack("unaliased", name)
+
+    def promote(self, stage, number, **more):
+        """Promote a version; what was live already is the decision of another."""
+        with self._outcome(("promote", stage, number), NotFoundError, ConflictError):
+            decision = self.model[number].promote(stage, **more)
+            if decision.actor.name == self.home.actor.name:
+                self._ack("promoted", number)
+
+    def rollback(self, stage):
+        """Roll a stage back."""
+        with self._outcome(("rollback", stage), ConflictError):
+            self._ack("rolled", self.model.rollback(stage, reason="test").number)
+
+    def rule(self, stage, **asked):
+        """Set the policy of a stage for the one model that there is."""
+        nothing = {"after": None, "soak": None, "approvals": 0, "gates": ()}
+        given = {**nothing, "reason_required": False, "allow_override": True, **asked}
+        with self._outcome(("rule", stage)):
+            governing.set_policy(self.home, lambda: [self.line], stage, given)
+            self._ack("ruled", self.home.policies().seen().position)
 
     def tag(self, number, value):
         """Tag a version."""

@@ -7,15 +7,16 @@ Numbers are those of the invariants of format 1:
 3.  One claim a number; at most one commit a number, by the nonce of its claim.
 4.  Committed and not deleted: every file is whole.
 5.  Never both abandoned and committed; bytes go only after the entry that says so.
-6.  What an alias names is committed, not deleted, and its files are there.
+6.  What an alias names, or a stage holds, is committed, not deleted, and its files are there.
 7.  Positions are contiguous and `previous` is true.
 8.  Entries alone fold to what merges and entries fold to, whatever became of merges and hints.
 9.  The head of a handle never goes back (`actors`).
+10. After a policy was set, no promotion is judged by an older one.
 12. Void events change nothing.
 13. Time strictly increases.
 14. Any prefix or holed copy reads as an older state or raises.
 
-Of the others, 10 belongs to policies, 11 and 15 to filesystems and processes.
+Of the others, 11 and 15 belong to filesystems and processes.
 """
 
 import hashlib
@@ -58,6 +59,10 @@ class Truth:
     abandoned: set = attrs.field(factory=set)
     deleted: set = attrs.field(factory=set)
     aliases: dict = attrs.field(factory=dict)
+    stages: dict = attrs.field(factory=dict)
+    been: set = attrs.field(factory=set)
+    adopted: int = 0
+    ruled: int = 0
     withdrawn: set = attrs.field(factory=set)
     effects: dict = attrs.field(factory=dict)
     void: list = attrs.field(factory=list)
@@ -66,16 +71,17 @@ class Truth:
         """Apply one entry, or count it as void."""
         event = entry["event"]
         kind, number = event["kind"], event.get("number")
-        if not _RULES[kind](self, event):
+        if not _RULES[kind](self, {**event, "at": entry["position"]}):
             self.void.append((entry["actor"]["name"], kind, number))
             return
         what = (kind, event.get("alias", number))
-        self.effects.setdefault(entry["actor"]["name"], []).append(what)
+        if kind != "policy.adopted":  # whoever comes first adopts, for all
+            self.effects.setdefault(entry["actor"]["name"], []).append(what)
 
     def find(self, selector):
         """Give the number of a selector, None if there is no such live version."""
         if isinstance(selector, str) and selector != "latest":
-            return self.aliases.get(selector)
+            return self.stages.get(selector, self.aliases.get(selector))
         live = sorted(self.committed.keys() - self.deleted)
         if selector == "latest":
             return live[-1] if live else None
@@ -110,10 +116,41 @@ def _alias(truth, event):
 
 
 def _delete(truth, event):
-    if event["number"] in truth.deleted or event["number"] in truth.aliases.values():
+    held = [*truth.aliases.values(), *truth.stages.values()]
+    if event["number"] in truth.deleted or event["number"] in held:
         return False
     truth.deleted.add(event["number"])
     truth.withdrawn.discard(event["number"])
+    return True
+
+
+def _enter(truth, event):
+    stage, number = event["stage"], event["number"]
+    live = truth.stages.get(stage)
+    seen = event.get("replaces", []) == ([] if live is None else [live])
+    if not seen or live == number or number in truth.deleted or number in truth.withdrawn:
+        return False
+    truth.stages[stage] = number
+    truth.been.add((stage, number))
+    return True
+
+
+def _promote(truth, event):
+    if not _enter(truth, event):
+        return False
+    ruled = event["judged"]["ruled"]
+    assert ruled == truth.ruled, f"10: promoted under {ruled}, in force was {truth.ruled}"
+    return True
+
+
+def _roll_back(truth, event):
+    return (event["stage"], event["number"]) in truth.been and _enter(truth, event)
+
+
+def _adopt(truth, event):
+    if event["position"] <= truth.adopted:
+        return False
+    truth.adopted, truth.ruled = event["position"], event["at"]
     return True
 
 
@@ -134,6 +171,9 @@ _RULES = {
     "alias.deleted": _unalias,
     "version.withdrawn": _add("withdrawn", "deleted"),
     "version.deleted": _delete,
+    "stage.promoted": _promote,
+    "stage.rolled_back": _roll_back,
+    "policy.adopted": _adopt,
 }
 
 
@@ -225,7 +265,7 @@ class Judge:
             assert claim["nonce"] == event["nonce"], f"3: {number} was committed by another"
             if number not in truth.deleted:
                 _whole(content, number, event)
-        for alias, number in truth.aliases.items():
+        for alias, number in (*truth.aliases.items(), *truth.stages.items()):
             alive = number in truth.committed and number not in truth.deleted
             assert alive, f"6: {alias} names {number}"
         for folder, fold in _FOLDS.items():
@@ -253,6 +293,8 @@ class Judge:
             if ack[0] == "created":
                 made = json.loads(content[layout.REGISTRY])["id"]
                 assert ack[1] == made and ack[2] in _models(content), f"1: {name}: {ack}"
+            if ack[0] == "ruled":
+                assert truth.adopted >= ack[1], f"10: {name} was told of {ack}"
             if ack[0] in ("loaded", "absent"):
                 self._seen(content, truth, *ack)
 
@@ -298,7 +340,8 @@ def _models(content):
     if layout.REGISTRY not in content:
         return []
     registry_id = json.loads(content[layout.REGISTRY])["id"]
-    return [entry["event"]["model"] for entry in chain(content, layout.POLICIES, registry_id)]
+    events = [entry["event"] for entry in chain(content, layout.POLICIES, registry_id)]
+    return [event["model"] for event in events if event["kind"] == "model.created"]
 
 
 def _inherit(agent):
@@ -325,6 +368,9 @@ _EFFECTS = {
     "unaliased": lambda name: [("alias.deleted", name)],
     "tagged": lambda number: [("version.tagged", number)],
     "withdrawn": lambda number: [("version.withdrawn", number)],
+    "promoted": lambda number: [("stage.promoted", number)],
+    "rolled": lambda number: [("stage.rolled_back", number)],
+    "ruled": lambda position: [],
     "created": lambda registry_id, name: [],
     "swept": lambda *numbers: [("version.abandoned", number) for number in numbers],
     "loaded": lambda *rest: [],
@@ -386,8 +432,10 @@ class _Reading:
             expected = (set(truth.committed), truth.abandoned)
         else:
             found = ({a: p.number for a, p in state.aliases.items()}, set(state.deleted))
-            found = (*found, set(state.withdrawn))
+            live = {name: stage.live[-1] for name, stage in state.stages.items() if stage.live}
+            found = (*found, set(state.withdrawn), live, state.adopted, state.ruled)
             expected = (truth.aliases, truth.deleted, truth.withdrawn)
+            expected = (*expected, truth.stages, truth.adopted, truth.ruled)
         assert found == expected, f"12: the fold gives {found}, the entries say {expected}"
 
     def _reads_the_same(self, copy):

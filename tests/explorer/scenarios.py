@@ -30,6 +30,20 @@ def _held(agent):
     agent.alias("prod", 1)
 
 
+def _live(agent):
+    """Two versions that were live one after the other, and one that was not."""
+    _three_versions(agent)
+    agent.promote("production", 1)
+    agent.promote("production", 2)
+
+
+def _ruled(agent):
+    """A registry with a policy, and a model that has adopted it."""
+    agent.create("m")
+    _two_versions(agent)
+    agent.rule("production", reason_required=True)
+
+
 def _claimed(agent):
     """One version, one that was saved and crashed half-way, one deleted half-way."""
     _two_versions(agent)
@@ -97,6 +111,21 @@ def alias(label, selector, name="alias", **more):
     return Actor(name, lambda agent: agent.alias(label, selector), **more)
 
 
+def promote(number, name="promote", stage="production", **more):
+    """Promote a version."""
+    return Actor(name, lambda agent: agent.promote(stage, number, **more))
+
+
+def rollback(name="rollback"):
+    """Roll production back."""
+    return Actor(name, lambda agent: agent.rollback("production"))
+
+
+def rule(name="rule", **asked):
+    """Set the policy of production."""
+    return Actor(name, lambda agent: agent.rule("production", **asked))
+
+
 def unalias(label):
     """Delete an alias."""
     return Actor("unalias", lambda agent: agent.unalias(label))
@@ -161,6 +190,50 @@ SCENARIOS = {
     "unalias|delete": Scenario(actors=(unalias("prod"), delete(1)), before=_held),
     "withdraw|delete": Scenario(
         actors=(Actor("withdraw", _withdraw), delete(1)), before=_two_versions
+    ),
+    "promote|delete": Scenario(actors=(promote(3), delete(3)), before=_live),
+    "promote|promote": Scenario(
+        actors=(promote(1, "one"), promote(2, "two")), before=_two_versions
+    ),
+    "promote if|promote if": Scenario(
+        actors=(promote(3, "one", if_current=2), promote(1, "two", if_current=2)),
+        before=_live,
+        limits=Limits(faults=1, crashes=0),
+    ),
+    "rollback|delete": Scenario(actors=(rollback(), delete(1)), before=_live),
+    "rollback|promote": Scenario(
+        actors=(rollback(), promote(3)), before=_live, limits=Limits(faults=1, crashes=0)
+    ),
+    "rollback|withdraw": Scenario(
+        actors=(rollback(), Actor("withdraw", _withdraw)),
+        before=_live,
+        limits=Limits(faults=1, crashes=0),
+    ),
+    "withdraw|promote": Scenario(
+        actors=(Actor("withdraw", _withdraw), promote(1)), before=_two_versions
+    ),
+    "promote|reader": Scenario(
+        actors=(promote(3), load("production", 2)),
+        before=_live,
+        limits=Limits(faults=1, crashes=0),
+    ),
+    "promote|rule": Scenario(
+        actors=(promote(1, reason="r"), rule(approvals=1)),
+        before=_ruled,
+        limits=Limits(faults=1, crashes=1),
+    ),
+    "promote|rule open": Scenario(
+        actors=(promote(1, reason="r"), rule()),
+        before=_ruled,
+        limits=Limits(faults=1, crashes=0),
+    ),
+    "rule|rule": Scenario(
+        actors=(rule("one", approvals=1), rule("two", approvals=2)),
+        before=_ruled,
+        limits=Limits(faults=1, crashes=0),
+    ),
+    "verify|promote": Scenario(
+        actors=(VERIFY, promote(3)), before=_live, limits=Limits(faults=0, crashes=1)
     ),
     "delete|delete": Scenario(actors=(delete(1, "one"), delete(1, "two")), before=_two_versions),
     "delete|gc": Scenario(actors=(delete(1), GC), before=_two_versions),
