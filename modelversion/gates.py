@@ -63,9 +63,13 @@ def _against(args: Json) -> str:
     return f"{args['metric']} not worse than {args['stage']}{by}"
 
 
+def _quorum(count: int) -> str:
+    return f"{count} approval{'' if count == 1 else 's'}" if count else "no rejection"
+
+
 _WORDS: dict[str, Callable[[Json], str]] = {
     "after": lambda args: f"after {args['stage']}",
-    "approvals": lambda args: f"{args['quorum']} approval{'' if args['quorum'] == 1 else 's'}",
+    "approvals": lambda args: _quorum(args["quorum"]),
     "at_least": lambda args: f"{args['metric']} at least {args['value']}",
     "at_most": lambda args: f"{args['metric']} at most {args['value']}",
     "call": lambda args: str(args["target"]),

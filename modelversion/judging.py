@@ -92,7 +92,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Show verdicts: what was asked, how it came out, and what was found."""
     rows = [
         (
-            verdict.gate.kind,
+            str(verdict.gate),
             Cell(True, "passed", tone="good")
             if verdict.passed
             else Cell(False, "FAILED", tone="bad"),

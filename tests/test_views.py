@@ -485,7 +485,7 @@ def test_gates_rollbacks_and_explanations_are_shown(staged):
     explained = staged.history("production")[-1].explain()
 
     assert "FAILED" in shown(report) and "auc is 0.7" in shown(report)
-    assert "| at\\_least | FAILED | auc is 0.7" in report.to_markdown()
+    assert "| auc at least 0.75 | FAILED | auc is 0.7" in report.to_markdown()
     assert report.to_pandas()["verdict"].tolist().count(False) >= 1
     assert "would be rolled back to churn:3" in shown(rolled)
     assert "the replay agrees" in shown(explained)
