@@ -7,8 +7,10 @@ returns only then. A model that was made since adopts them before its first deci
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+import attrs
 
 from modelversion import layout
 from modelversion.errors import ConflictError, StageNotFoundError
@@ -16,10 +18,11 @@ from modelversion.events import PolicyAdopted, PolicySet, StagesSet
 from modelversion.home import Home
 from modelversion.journal import Head
 from modelversion.policies import Policy, check_policy, check_stages, policy_from, stages_needed
+from modelversion.records import Actor, Entry
 from modelversion.refs import check_name
-from modelversion.schema import Json
+from modelversion.schema import Json, from_json
 from modelversion.stages import Decisions
-from modelversion.state import DEFAULT_RULES, Models, Rules
+from modelversion.state import DEFAULT_RULES, MODELS, Models, Rules
 from modelversion.versions import Line
 
 # Where MLflow says that a version is in no stage.
@@ -170,11 +173,87 @@ def _set(home: Home, lines: Callable[[], list[Line]], decide: Callable[[Models],
         adopt(line)
 
 
-def policies(home: Home) -> dict[str, Policy]:
-    """Give the policies: stage -> policy, in the order of the stages."""
-    known = rules(home)
-    return {
-        stage: policy_from(known.policies[stage], f"policy of {stage}")
-        for stage in known.stages
-        if stage in known.policies
-    }
+# ---- reading -------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class RuleChange:
+    """A change of the registry's stages, or of the policy of one: what, when and by whom.
+
+    Attributes:
+        position: Its number in the registry's own journal.
+        time: When: RFC 3339, UTC.
+        actor: Who, and how that is known.
+        stage: The stage whose policy it is, None for a change of the stages.
+        policy: The policy from then on; one that asks for nothing was lifted.
+        stages: The stages from then on, in order.
+        shared: Those of them that hold several versions.
+    """
+
+    position: int
+    time: str
+    actor: Actor
+    stage: str | None
+    policy: Policy | None
+    stages: tuple[str, ...]
+    shared: tuple[str, ...]
+
+    def __str__(self) -> str:
+        what = f"policy of {self.stage}: {self.policy}"
+        if self.stage is None:
+            marks = (f"{n} (shared)" if n in self.shared else n for n in self.stages)
+            what = f"stages: {', '.join(marks)}"
+        return f"{self.time[:19]}Z {self.actor} {what}"
+
+
+class Policies(Mapping[str, Policy]):
+    """The policies of a registry: stage -> what is asked there, and how that came about."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        known = rules(home)
+        self._found = {
+            stage: policy_from(known.policies[stage], f"policy of {stage}")
+            for stage in known.stages
+            if stage in known.policies
+        }
+
+    def __getitem__(self, stage: str) -> Policy:
+        return self._found[stage.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        return f"<Policies of {self._home.store.url}: {', '.join(self) or 'none'}>"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{s}: {p}" for s, p in self.items()) or "no stage has a policy"
+
+    def history(self) -> list[RuleChange]:
+        """Give every change of stages and policies, oldest first."""
+        journal = self._home.policies()
+        state, found = Models(), []
+        for value in [] if journal is None else journal.history(journal.start(), journal.head()):
+            entry = from_json(Entry, value, f"{layout.POLICIES} entry {value['position']}")
+            state = MODELS.step(state, entry)
+            if state.governed == entry.position:
+                found.append(_change(entry, state.rules))
+        return found
+
+
+def _change(entry: Entry, after: Rules) -> RuleChange:
+    stage = entry.event.get("stage")
+    policy = None if stage is None else policy_from(after.policies.get(stage, {}), "policy")
+    return RuleChange(
+        position=entry.position,
+        time=entry.time,
+        actor=entry.actor,
+        stage=stage,
+        policy=policy,
+        stages=after.stages,
+        shared=after.shared,
+    )

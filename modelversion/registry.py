@@ -175,9 +175,9 @@ class Registry(Oversight, Shown):
         governing.set_stages(self._home, self._lines, stages, shared)
 
     @property
-    def policies(self) -> dict[str, Policy]:
-        """The policies: stage -> what is asked there; stages without one are not listed."""
-        return governing.policies(self._home)
+    def policies(self) -> governing.Policies:
+        """The policies: stage -> what is asked there; `policies.history()` tells every change."""
+        return governing.Policies(self._home)
 
     def set_policy(
         self,

@@ -526,7 +526,7 @@ def test_a_policy_that_can_never_be_met_is_refused(registry, name):
     with pytest.raises(PolicyError):
         registry.set_policy("production", **IMPOSSIBLE[name])
 
-    assert registry.policies == {}
+    assert dict(registry.policies) == {}
     assert registry._home.policies().head().position == before
 
 
@@ -813,3 +813,27 @@ def test_a_report_has_a_line_for_each_condition(gated):
     assert len(report.verdicts) == 4
     assert json.loads(json.dumps(report.to_dict()))["verdicts"][3]["seen"]["approved"] == []
     assert len(mv.Registry(gated._line.home.store.url)["churn"].history()) == 0
+
+
+def test_changes_of_the_rules_are_told(registry, bob, clock):
+    """Who changed which stages and policies when, oldest first."""
+    assert registry.policies.history() == []
+    assert str(registry.policies) == "no stage has a policy"
+    saved(registry)
+    registry.set_policy("production", approvals=1)
+    bob.set_stages(["staging", "production"], shared=["staging"])
+    bob.set_policy("Production")
+    registry.set_policy("staging", reason_required=True)
+
+    changes = mv.Registry(registry.url).policies.history()
+
+    assert [change.stage for change in changes] == ["production", None, "production", "staging"]
+    assert [change.actor.name for change in changes] == ["ana@team", *["bob@team"] * 2, "ana@team"]
+    assert changes[0].policy.approvals == 1
+    assert changes[2].policy == Policy()
+    assert "stages: staging (shared), production" in str(changes[1])
+    assert "policy of production: nothing is asked" in str(changes[2])
+    assert [c.time for c in changes] == sorted(c.time for c in changes)
+    assert list(registry.policies) == ["staging"]
+    assert registry.policies["STAGING"].reason_required
+    assert "staging" in repr(registry.policies) and "a reason" in str(registry.policies)

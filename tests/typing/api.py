@@ -244,6 +244,40 @@ assert_type(model.versions().to_dict(), dict[str, list[Any]])
 assert_type(mv.call(named, [1]).version, mv.Version | None)
 assert_type(mv.last_version(), mv.Version | None)
 
+# ---- stages, policies and gates
+
+gate = mv.gates.not_worse_than("production", "auc", by=0.002)
+assert_type(gate, mv.gates.Gate)
+assert_type(mv.gates.any_of(gate, "acme.gates:is_fair"), mv.gates.Gate)
+policy = registry.set_policy(
+    "production", after="staging", soak=timedelta(1), gates=[gate, "a:b"], allow_override=False
+)
+assert_type(policy.approvals, int)
+assert_type(registry.policies["production"].after, str | None)
+assert_type(registry.stages, tuple[str, ...])
+registry.set_stages(["lab", "live"], shared=["lab"])
+assert_type(model.stages, dict[str, list[int]])
+assert_type(version.stages, list[str])
+checked = version.check("production")
+assert_type(checked.passed, bool)
+assert_type(checked.failed[0].says, str)
+decision = version.promote("production", reason="r", if_current=None, override=True)
+assert_type(decision.position, int)
+assert_type(decision.override, bool)
+assert_type(decision.explain().agrees, bool)
+version.approve("production", reason="r")
+version.reject("production", reason="r")
+version.withdraw_approval("production", reason="r")
+assert_type(model.rollback("production", reason="r", to=version, dry_run=True).number, int)
+model.clear_stage("production", reason="r", version=3)
+model.freeze("production", reason="r", until="2026-12-01")
+model.unfreeze("production", reason="r")
+assert_type(model.history("production").intervals()[0].until, str | None)
+assert_type(model.at("2026-11-01")["production"], mv.Version)
+assert_type(registry.at("2026-11-01")["churn"].aliases, dict[str, int])
+version.promote("production", if_current="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+model.rollback("production")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
 save_error: mv.ModelVersionError = mv.SaveError("failed", value=1)
 assert_type(mv.SaveError("failed").spooled_at, str | None)
 assert_type(mv.errors.UntrustedPickleError("no").globals, tuple[str, ...])
