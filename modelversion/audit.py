@@ -21,7 +21,6 @@ from modelversion.checkpoint import Checkpoint
 from modelversion.display import Cell, Facts, Page, Section, Shown, Table, Text, when
 from modelversion.errors import ModelVersionError
 from modelversion.events import PolicySet, StagesSet
-from modelversion.gates import unchecked
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.hooks import event_of
@@ -31,6 +30,7 @@ from modelversion.policies import policy_from
 from modelversion.records import VersionCommitted
 from modelversion.schema import Json, to_json
 from modelversion.timeline import Interval, Log, read
+from modelversion.verdicts import verdict_from
 from modelversion.verification import VerifyReport, pin, verify_registry
 from modelversion.versions import fetch
 
@@ -443,16 +443,10 @@ def _judged(event: Json) -> Json:
     try:
         verdicts = event.get("judged", {}).get("verdicts", [])
         seen = [verdict["seen"].get("approved", ()) for verdict in verdicts]
-        gates = tuple(map(_verdict, verdicts))
+        gates = tuple(str(verdict_from(verdict)).replace("  ", " ", 1) for verdict in verdicts)
     except _MALFORMED:
         return {"gates": ("FAIL what was judged cannot be read",)}
     return {"gates": gates, "approvals": tuple(name for names in seen for name in names)}
-
-
-def _verdict(verdict: Json) -> str:
-    word = "pass" if verdict["passed"] is True else "FAIL"
-    gate = unchecked({k: v for k, v in verdict.items() if k not in ("passed", "says", "seen")})
-    return f"{word} {gate}: {verdict['says']}"
 
 
 def _facts(history: History, journal: Journal, asked: Scope) -> Iterator[AuditRow]:

@@ -226,7 +226,7 @@ def _record(line: Line, state: Decisions, moment: Moment, found: GateReport) -> 
         "at": moment.now,
         "facts": {"digest": facts.digest, "position": facts.position},
         "ruled": state.ruled,
-        "verdicts": [verdict.to_dict() for verdict in found.verdicts],
+        "verdicts": [verdict.to_stored() for verdict in found.verdicts],
     }
 
 

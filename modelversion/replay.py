@@ -181,7 +181,7 @@ def _fields(event: Json) -> Json:
 
 def _differences(recorded: tuple[Json, ...], replayed: tuple[Verdict, ...]) -> Iterator[str]:
     for was, verdict in zip(recorded, replayed, strict=False):
-        now = verdict.to_dict()
+        now = verdict.to_stored()
         for name in sorted({*was, *now}):
             if was.get(name) != now.get(name):
                 found = f"{was.get(name)!r:.200}, and is {now.get(name)!r:.200}"

@@ -81,13 +81,18 @@ class Verdict:
         return f"{'pass' if self.passed else 'FAIL'}  {self.gate}: {self.says}"
 
     def to_dict(self) -> Json:
-        """Give it as it is stored with a promotion."""
-        return {
-            **self.gate.to_dict(),
-            "passed": self.passed,
-            "says": self.says,
-            "seen": self.seen,
-        }
+        """Give it as plain JSON."""
+        return {**self.to_stored(), "says": self.says}
+
+    def to_stored(self) -> Json:
+        """Give it as it is stored with a promotion: what it says follows from what it saw."""
+        return {**self.gate.to_dict(), "passed": self.passed, "seen": self.seen}
+
+
+def verdict_from(stored: Json) -> Verdict:
+    """Read a stored verdict, and find the words for what it saw."""
+    gate = unchecked({k: v for k, v in stored.items() if k not in ("passed", "seen")})
+    return attrs.evolve(judge(gate, stored["seen"]), passed=stored["passed"] is True)
 
 
 def decide(gate: Gate, eyes: Eyes, recorded: Json | None = None) -> Verdict:
@@ -120,7 +125,7 @@ def _look(gate: Gate, eyes: Eyes, recorded: Json | None) -> Json:
 def _inner(gate: Gate, eyes: Eyes, recorded: Json | None) -> list[Json]:
     gates = gate.parts()
     before = [None] * len(gates) if recorded is None else [v["seen"] for v in recorded["verdicts"]]
-    return [decide(g, eyes, seen).to_dict() for g, seen in zip(gates, before, strict=True)]
+    return [decide(g, eyes, seen).to_stored() for g, seen in zip(gates, before, strict=True)]
 
 
 def judge(gate: Gate, seen: Json) -> Verdict:

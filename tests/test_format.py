@@ -44,11 +44,13 @@ def churn(golden):
     return golden["churn"]
 
 
-def test_every_byte_is_the_one_that_was_written():
+@pytest.mark.parametrize("name", ["format-1", "format-1-stages"])
+def test_every_byte_is_the_one_that_was_written(name):
     """Neither git nor a formatter has touched a file, and none is missing or new."""
-    lines = (DATA / "format-1.sha256").read_text().splitlines()
+    lines = (DATA / f"{name}.sha256").read_text().splitlines()
     listed = {path: digest for digest, path in (line.split("  ") for line in lines)}
-    found = {str(path.relative_to(DATA)): path for path in GOLDEN.rglob("*") if path.is_file()}
+    folder = DATA / name
+    found = {str(path.relative_to(DATA)): path for path in folder.rglob("*") if path.is_file()}
 
     assert set(found) == set(listed)
     for path, file in found.items():
@@ -202,6 +204,74 @@ def test_work_goes_on_in_an_old_registry(golden, churn):
     assert mv.Registry(golden.url)["churn"].aliases == {"champion": 8}
     for path, data in before.items():
         assert path.name == "head.json" or path.read_bytes() == data
+
+
+# ---- with stages
+
+
+@pytest.fixture(params=[True, False], ids=["merges", "entries"])
+def governed(request, tmp_path):
+    """A copy of the registry with stages, once with and once without merges and hints."""
+    copy = tmp_path / "format-1-stages"
+    shutil.copytree(DATA / "format-1-stages", copy)
+    if not request.param:
+        for extra in (*copy.rglob("head.json"), *copy.rglob("*.jsonl")):
+            extra.unlink()
+    return mv.Registry(copy, actor="eva@team")
+
+
+def test_stages_are_read(governed):
+    """What is in each stage, what is frozen, what was asked; who was live when."""
+    model = governed["churn"]
+
+    assert governed.verify(), str(governed.verify())
+    assert governed.stages == ("canary", "staging", "production")
+    assert model.stages == {"canary": [2, 3], "staging": [], "production": [4]}
+    assert model["production"].number == 4
+    assert model[3].stages == ["canary"]
+    assert model.aliases == {"champion": 3, "next": 4}
+    assert governed.policies["production"].approvals == 1
+    assert [change.stage for change in governed.policies.history()] == ["production", None]
+    stays = model.history("production").intervals()
+    assert [stay.number for stay in stays] == [1, 2, 3, 2, 4]
+    assert model.at(stays[2].since)["production"].number == 3
+    assert not model[3].check("production")
+    assert "frozen by ana@team until 2099" in str(model[1].check("staging"))
+
+
+def test_old_decisions_are_explained(governed):
+    """Every one is judged again to what was recorded, the override too."""
+    decisions = governed["churn"].history()
+
+    assert {d.kind for d in decisions} == {
+        "alias.set",
+        "approval.withdrawn",
+        "policy.adopted",
+        "stage.cleared",
+        "stage.frozen",
+        "stage.promoted",
+        "stage.rolled_back",
+        "stage.unfrozen",
+        "version.approved",
+        "version.rejected",
+    }
+    for decision in decisions:
+        explained = decision.explain()
+        assert explained, str(explained)
+    assert [d.number for d in decisions if d.override] == [4]
+
+
+def test_decisions_go_on_in_an_old_registry(governed):
+    """A roll-back to what was live before, and a promotion by the old policy."""
+    model = governed["churn"]
+
+    assert model.rollback("production", reason="r").number == 2
+    with pytest.raises(mv.errors.GateFailedError, match="rolled back from it"):
+        model[4].promote("production", reason="r")
+    model[4].promote("production", reason="it was not that", override=True)
+
+    assert model.stages["production"] == [4]
+    assert governed.verify(), str(governed.verify())
 
 
 def _json_files():

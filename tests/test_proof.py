@@ -69,7 +69,7 @@ def test_every_decision_is_explained(governed):
     promotion = next(e for e in explained if "CR-3" in e.subject)
     assert promotion.live == (2,)
     assert promotion.policy.after == "staging"
-    assert [v.to_dict() for v in promotion.replayed] == list(promotion.recorded)
+    assert [v.to_stored() for v in promotion.replayed] == list(promotion.recorded)
     said = str(promotion)
     assert "auc is 0.83, that of the version in production (2) is 0.82" in said
     assert "1 of 1 approvals by bob@team" in said
@@ -179,7 +179,6 @@ def _another_number(values):
     verdict = promotion_of(values, "CR-3")["judged"]["verdicts"][5]
     assert verdict["gate"] == "at_least"
     verdict["seen"]["value"] = 0.99
-    verdict["says"] = "auc is 0.99"
 
 
 def _easier(values):
