@@ -724,6 +724,16 @@ def test_cells_are_looked_at_in_this_process_too(shell, registry, monkeypatch):
     assert [piece.cell for piece in cells.record.pieces] == [4, 5, 6]
 
 
+def test_a_function_has_its_source_where_its_cell_imports_what_it_calls(shell, registry):
+    """A shell compiles statement by statement, and a call of `math.sqrt` is then another one."""
+    names = shell("import math\n\ndef train(x=4):\n    return {'w': math.sqrt(x)}\n")
+
+    code = code_of(registry, names["train"])
+
+    assert code.missing == {}
+    assert code.source("train") == "def train(x=4):\n    return {'w': math.sqrt(x)}\n"
+
+
 def test_rewritten_cells_are_believed(shell, registry):
     """A cell cannot be edited, also where a shell's transformer changes what it compiles to."""
     import ast

@@ -4,9 +4,9 @@ import enum
 import math
 import os
 import pickle
-from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 import numpy
@@ -482,32 +482,32 @@ def test_a_mapped_load_is_read_only(registry):
 
 
 def test_pickles_run_only_what_is_allowed(registry):
-    """A list of exact names allows these, False none, True all."""
-    value = {"when": date(2026, 11, 1), "order": OrderedDict(a=1)}
+    """A list of exact names allows these besides those that only build data, True all."""
+    value = [date(2026, 11, 1), attrgetter("real"), itemgetter(0)]
     version = registry.save("churn", value)
-    names = ["collections:OrderedDict", "datetime:date"]
+    names = ["operator:attrgetter", "operator:itemgetter"]
 
-    with pytest.raises(UntrustedPickleError, match=r"allow_pickle=\['collections:Ord") as refusal:
+    with pytest.raises(UntrustedPickleError, match=r"allow_pickle=\['operator:attr") as refusal:
         version.load(allow_pickle=False)
     assert list(refusal.value.globals) == names
     with pytest.raises(UntrustedPickleError) as refusal:
         version.load(allow_pickle=names[:1])
     assert list(refusal.value.globals) == names[1:]
     for allow in (names, True, None):
-        assert version.load(allow_pickle=allow) == value
+        assert repr(version.load(allow_pickle=allow)) == repr(value)
 
 
 def test_a_registry_says_what_its_loads_may_run(registry):
     """Its word holds for each load that says nothing itself."""
-    registry.save("churn", date(2026, 11, 1))
+    registry.save("churn", itemgetter(0))
 
-    for allow in (False, [], "collections:OrderedDict"):
+    for allow in (False, [], "operator:attrgetter"):
         strict = mv.Registry(registry.url, allow_pickle=allow)
         for load in (strict.get("churn").load, strict["churn"][1].load, strict.search()[0].load):
             with pytest.raises(UntrustedPickleError):
                 load()
-        assert strict.load("churn", allow_pickle=True) == date(2026, 11, 1)
-    assert mv.Registry(registry.url, allow_pickle="datetime:date").load("churn").year == 2026
+        assert strict.load("churn", allow_pickle=True)("ab") == "a"
+    assert mv.Registry(registry.url, allow_pickle="operator:itemgetter").load("churn")("ab") == "a"
 
 
 DAMAGE = {

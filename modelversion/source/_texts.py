@@ -92,9 +92,20 @@ def _compiled(text: Text, flags: int) -> Index | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # the file is being edited
     codes: dict[tuple[str, int], list[types.CodeType]] = {}
-    for code in _inside(module):
-        codes.setdefault((code.co_qualname, code.co_firstlineno), []).append(code)
+    for whole in (module, *([] if text.stamp else _each(tree, text.name, flags))):
+        for code in _inside(whole):
+            codes.setdefault((code.co_qualname, code.co_firstlineno), []).append(code)
     return Index(codes, module, tree)
+
+
+def _each(tree: Any, name: str, flags: int) -> Iterator[types.CodeType]:
+    """Compile the statements of a cell one by one, as a notebook's shell does.
+
+    A call of `module.function` is another instruction where the same unit imports the module.
+    """
+    for node in tree.body:
+        one = ast.Module([node], type_ignores=[])
+        yield compile(one, name, "exec", flags, dont_inherit=True)
 
 
 def _inside(code: types.CodeType) -> Iterator[types.CodeType]:
