@@ -7,7 +7,7 @@ cannot be made has failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -114,30 +114,26 @@ def decide(gate: Gate, eyes: Eyes, recorded: Json | None = None) -> Verdict:
 
 
 def _look(gate: Gate, eyes: Eyes, recorded: Json | None) -> Json:
-    kind = _KINDS.get(gate.kind)
-    if kind is None:
-        return {}
-    if gate.kind in ("all_of", "any_of"):
-        return {"verdicts": _inner(gate, eyes, recorded)}
-    return kind[0](gate.args, eyes)
-
-
-def _inner(gate: Gate, eyes: Eyes, recorded: Json | None) -> list[Json]:
-    gates = gate.parts()
-    before = [None] * len(gates) if recorded is None else [v["seen"] for v in recorded["verdicts"]]
-    return [decide(g, eyes, seen).to_stored() for g, seen in zip(gates, before, strict=True)]
+    if gate.kind in _COMBINED:
+        parts = gate.parts()
+        before = [None] * len(parts) if recorded is None else recorded["parts"]
+        pairs = zip(parts, before, strict=True)
+        return {"parts": [decide(part, eyes, seen).seen for part, seen in pairs]}
+    return _KINDS[gate.kind][0](gate.args, eyes) if gate.kind in _KINDS else {}
 
 
 def judge(gate: Gate, seen: Json) -> Verdict:
     """Judge a gate by what was seen; the same is always judged in the same way."""
-    kind = _KINDS.get(gate.kind)
-    if kind is None:
-        passed, says = False, "a gate that this release does not know; install a newer one"
-    elif PROBLEM in seen:
+    if PROBLEM in seen:
         passed, says = False, f"it cannot be judged: {seen[PROBLEM]}"
+    elif gate.kind in _COMBINED:
+        passed, says = _judge_combined(gate, seen)
+    elif gate.kind in _KINDS:
+        passed, says = _KINDS[gate.kind][1](gate.args, seen)
     else:
-        passed, says = kind[1](gate.args, seen)
-    return Verdict(gate=gate, passed=passed, says=says[:MAX_SAYS], seen=seen)
+        passed, says = False, "a gate that this release does not know; install a newer one"
+    plain = "".join(c if c.isprintable() else " " for c in says)
+    return Verdict(gate=gate, passed=passed, says=plain[:MAX_SAYS], seen=seen)
 
 
 # ---- each kind: what it sees, and what it makes of it --------------------------------------------
@@ -230,14 +226,10 @@ def _judge_size(args: Mapping[str, Any], seen: Json) -> tuple[bool, str]:
     return size < decode(args["bytes"]), f"{size:,} bytes"
 
 
-def _judge_combined(args: Mapping[str, Any], seen: Json, every: bool) -> tuple[bool, str]:
-    verdicts = [
-        judge(unchecked(part), found["seen"])
-        for part, found in zip(args["gates"], seen["verdicts"], strict=True)
-    ]
-    passed = [verdict.passed for verdict in verdicts]
+def _judge_combined(gate: Gate, seen: Json) -> tuple[bool, str]:
+    verdicts = [judge(part, found) for part, found in zip(gate.parts(), seen["parts"], strict=True)]
     says = "; ".join(f"{'pass' if v.passed else 'FAIL'} {v.gate}: {v.says}" for v in verdicts)
-    return (all(passed) if every else any(passed)), says
+    return _COMBINED[gate.kind](verdict.passed for verdict in verdicts), says
 
 
 def _judge_withdrawn(args: Mapping[str, Any], seen: Json) -> tuple[bool, str]:
@@ -281,6 +273,7 @@ def _judge_approvals(args: Mapping[str, Any], seen: Json) -> tuple[bool, str]:
     return len(by) >= quorum, f"{len(by)} of {quorum} approvals{names}"
 
 
+_COMBINED: dict[str, Callable[[Iterable[bool]], bool]] = {"all_of": all, "any_of": any}
 _Look = Callable[[Mapping[str, Any], Eyes], Json]
 _Judge = Callable[[Mapping[str, Any], Json], tuple[bool, str]]
 _KINDS: dict[str, tuple[_Look, _Judge]] = {
@@ -295,8 +288,6 @@ _KINDS: dict[str, tuple[_Look, _Judge]] = {
         lambda args, eyes: eyes.call(args["target"]),
         lambda args, seen: (seen["passed"], seen["says"]),
     ),
-    "all_of": (_see_metric, lambda args, seen: _judge_combined(args, seen, True)),
-    "any_of": (_see_metric, lambda args, seen: _judge_combined(args, seen, False)),
     "not_withdrawn": (lambda args, eyes: {"withdrawn": eyes.withdrawn()}, _judge_withdrawn),
     "not_frozen": (lambda args, eyes: {"frozen": eyes.frozen()}, _judge_frozen),
     "not_rolled_back": (lambda args, eyes: {"rolled_back": eyes.rolled_back()}, _judge_rolled_back),

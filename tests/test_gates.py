@@ -837,3 +837,26 @@ def test_changes_of_the_rules_are_told(registry, bob, clock):
     assert list(registry.policies) == ["staging"]
     assert registry.policies["STAGING"].reason_required
     assert "staging" in repr(registry.policies) and "a reason" in str(registry.policies)
+
+
+def test_what_is_said_has_no_control_characters(registry):
+    """A reason that would move the cursor is printed without that."""
+    version = saved(registry)
+    version.withdraw(reason="bad\x1b[2J\nlabels")
+
+    assert "bad [2J labels" in str(version.check("production"))
+    assert "\x1b" not in str(registry["churn"].history())
+
+
+def test_the_largest_policy_can_be_judged(registry):
+    """Nested as deep and as large as it may be, a promotion with a long reason is recorded."""
+    gate = gates.requires([f"tags.{i:0150d}" for i in range(45)])
+    for _ in range(6):
+        gate = gates.any_of(gate)
+    registry.set_policy("production", gates=[gate])
+    version = saved(registry)
+
+    decision = version.promote("production", override=True, reason="\N{SNOWMAN}" * 9000)
+
+    assert decision.explain()
+    assert registry.verify()
