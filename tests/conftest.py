@@ -50,6 +50,15 @@ def memory():
     _emptied()
 
 
+@pytest.fixture(autouse=True)
+def workers():
+    """No pool of joblib's is left to the next test: its workers end by themselves when idle."""
+    yield
+    loky = sys.modules.get("joblib.externals.loky.reusable_executor")
+    if loky is not None and loky._executor is not None:
+        loky._executor.shutdown(wait=True, kill_workers=True)
+
+
 def _emptied():
     module = sys.modules.get("fsspec.implementations.memory")
     if module is None:
