@@ -147,7 +147,8 @@ def radosgw(folder):
         (folder / part).mkdir(parents=True)
 
     def ceph(*command):
-        subprocess.run([*command, "-c", conf], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+        full = [*command, "-c", conf]
+        subprocess.run(full, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
 
     fresh = ["monmaptool", "--create", "--addv", "a", f"[v1:127.0.0.1:{monitor}]"]
     ceph(*fresh, "--fsid", str(uid), folder / "monmap")
