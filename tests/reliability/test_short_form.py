@@ -32,11 +32,17 @@ def test_a_cut_of_the_power_leaves_what_was_acknowledged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "mutant", ["no_sync", "no_sync_of_files", "no_sync_of_folders", "bytes_before_the_tombstone"]
+    ("mutant", "every"),
+    [
+        ("no_sync", 58),
+        ("no_sync_of_files", 58),
+        ("no_sync_of_folders", 58),
+        ("bytes_before_the_tombstone", 7),  # it shows in a few calls of one operation only
+    ],
 )
-def test_a_cut_finds_what_is_not_guarded(mutant, tmp_path):
+def test_a_cut_finds_what_is_not_guarded(mutant, every, tmp_path):
     """Sync nothing, sync no file, sync no folder, remove bytes first: each loses something."""
-    report = run("power_cuts.py", tmp_path / "cuts", 58, mutant)
+    report = run("power_cuts.py", tmp_path / "cuts", every, mutant)
 
     assert report["problems"]
 
