@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modelversion import errors, gates
     from modelversion.checkpoint import Checkpoint
+    from modelversion.code import Code
     from modelversion.default import load, track
     from modelversion.errors import ModelVersionError, SaveError
     from modelversion.fingerprints import Fingerprint, fingerprint
@@ -51,6 +52,7 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "Call": "tracking",
     "Checkpoint": "checkpoint",
+    "Code": "code",
     "Data": "inputs",
     "Directory": "loading",
     "Fingerprint": "fingerprints",
@@ -89,6 +91,7 @@ _HOMES = {
 __all__ = [
     "Call",
     "Checkpoint",
+    "Code",
     "Data",
     "Directory",
     "Fingerprint",

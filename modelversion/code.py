@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -11,8 +11,8 @@ import attrs
 from modelversion import layout
 from modelversion._json import decode, encode
 from modelversion.errors import ArtifactNotFoundError, InvalidInputError
-from modelversion.records import CodeRecord, GitRecord, PieceRecord, TextRecord
-from modelversion.schema import Json
+from modelversion.records import CodeRecord, GitRecord, PieceRecord, StepRecord, TextRecord
+from modelversion.schema import Json, evolve
 from modelversion.source._places import Piece
 from modelversion.source.capture import Capture
 from modelversion.source.git import GitState
@@ -20,6 +20,7 @@ from modelversion.source.git import GitState
 ENTRY = f"{layout.SOURCE}/entry.py"
 CELLS = f"{layout.SOURCE}/cells.py"
 PATCH = f"{layout.SOURCE}/git.patch"
+STEPS = f"{layout.SOURCE}/steps.py"
 MAX_INLINE = 64 * 1024
 
 
@@ -103,6 +104,31 @@ def encoded_values(values: Mapping[str, Any]) -> Json:
         except InvalidInputError:
             continue  # a key that is no text, a lone surrogate: it is not said what it was
     return encoded
+
+
+def write_steps(
+    steps: tuple[StepRecord, ...], sources: Mapping[str, str]
+) -> tuple[tuple[StepRecord, ...], dict[str, bytes]]:
+    """Give each text to the first step of its digest; texts that are long together are one file.
+
+    Args:
+        steps: The steps.
+        sources: The text of each digest, as it is stored.
+    """
+    names = {step.code.sha256: step.code.entry for step in steps}
+    pieces = (Piece(names.get(sha256, sha256), text) for sha256, text in sources.items())
+    whole, places = joined(tuple(pieces))
+    files: dict[str, bytes] = {}
+    kept = _text(whole, STEPS, files)
+    found: dict[str, Json] = {}
+    for (sha256, text), place in zip(sources.items(), places, strict=True):
+        together = {"source": kept, "pieces": (place,)}
+        found[sha256] = together if files else {"source": _text(text, STEPS, files)}
+    return tuple(_with_text(step, found.pop(step.code.sha256 or "", None)) for step in steps), files
+
+
+def _with_text(step: StepRecord, text: Json | None) -> StepRecord:
+    return step if text is None else evolve(step, code=evolve(step.code, **text))
 
 
 def _git(state: GitState, files: dict[str, bytes]) -> GitRecord:
@@ -223,6 +249,18 @@ class Code:
         lines = [f"  {_place(piece)}" for piece in record.pieces]
         lines += [f"  {name}: source not available, {why}" for name, why in record.missing.items()]
         return lines if record.git is None else [*lines, f"  git: {describe_git(record.git)}"]
+
+
+def step_source(
+    steps: Sequence[StepRecord], place: int, read: Callable[[str], bytes]
+) -> str | None:
+    """Give the source of a step's function, None where none was kept."""
+    sha256 = steps[place].code.sha256
+    alike = (step.code for step in steps if step.code.sha256 == sha256)
+    kept = next((code for code in alike if code.source or code.path), None)
+    if sha256 is None or kept is None:
+        return None
+    return Code(kept, read).source(kept.pieces[0].name if kept.pieces else None)
 
 
 def _spellings(name: str) -> tuple[str, ...]:

@@ -174,6 +174,8 @@ def steps(steps: Sequence[StepRecord]) -> dict[str, Json]:
         whole = to_json(step)
         for name in ("seconds", "inputs", "outputs", "name"):
             whole.pop(name, None)
+        # The digest tells the source, wherever the text stands.
+        whole["code"] = {"entry": step.code.entry, "sha256": step.code.sha256}
         name = step.name
         while name in found:
             name += " again"

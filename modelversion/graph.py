@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
 import attrs
 
 from modelversion._json import decode
+from modelversion.code import step_source
 from modelversion.display import Page, Shown, Table
+from modelversion.errors import ArtifactNotFoundError
 from modelversion.records import DataRecord, StepRecord
 from modelversion.schema import Json, to_json
 
@@ -39,9 +41,16 @@ class Steps(Sequence[StepRecord], Shown):
     Those of the object itself, such as the transformers of a pipeline, are last.
     """
 
-    def __init__(self, steps: Sequence[StepRecord], data: Sequence[DataRecord] = ()) -> None:
+    def __init__(
+        self,
+        steps: Sequence[StepRecord],
+        data: Sequence[DataRecord] = (),
+        *,
+        read: Callable[[str], bytes] | None = None,
+    ) -> None:
         self._steps = tuple(steps)
         self._data = tuple(data)
+        self._read = read or _unread
 
     @overload
     def __getitem__(self, index: int) -> StepRecord: ...
@@ -120,6 +129,17 @@ class Steps(Sequence[StepRecord], Shown):
             step.failed,
         )
 
+    def source(self, place: int) -> str | None:
+        """Give the source of a step's function as it ran, after its bytes were verified.
+
+        Args:
+            place: The place of the step in this list.
+
+        Returns:
+            The text; None for a library's function, and where it could not be told.
+        """
+        return step_source(self._steps, place, self._read)
+
     def depth(self, place: int) -> int:
         """Tell how many steps a step ran inside of."""
         depth, parent = 0, self._steps[place].parent
@@ -175,6 +195,10 @@ class Steps(Sequence[StepRecord], Shown):
             "steps": [_with_place(i, step) for i, step in enumerate(self._steps)],
             "edges": [attrs.asdict(edge) for edge in self.edges],
         }
+
+
+def _unread(path: str) -> bytes:
+    raise ArtifactNotFoundError(f"{path} is a file of the version, which is not at hand")
 
 
 def _with_place(place: int, step: StepRecord) -> Json:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 
 import attrs
 
-from modelversion import layout
-from modelversion.code import CELLS, ENTRY, PATCH, encoded_values
+from modelversion._json import digest
+from modelversion.code import CELLS, ENTRY, PATCH, STEPS, encoded_values
 from modelversion.records import DataRecord, MetricRecord, StepRecord
 from modelversion.redaction import NOTHING_LIFTED, Known, Lifted, Redaction, Redactor
 from modelversion.schema import Json, evolve, from_json, to_json
@@ -71,10 +70,10 @@ def without_secrets(
     params, tags = redactor.value(notes.params, "params"), redactor.value(notes.tags, "tags")
     every = [_step(step, i, redactor) for i, step in enumerate((*notes.steps, *parts))]
     sources = {
-        path: redactor.text(text, path, code=True) for path, text in notes.step_sources.items()
+        sha256: redactor.text(text, STEPS, code=True) for sha256, text in notes.step_sources.items()
     }
-    moved = {path: _moved(path, text) for path, text in sources.items()}
-    steps = [_with_source(step, moved) for step in every]
+    known_as = {sha256: _digest(text) for sha256, text in sources.items()}
+    steps = [_with_digest(step, known_as) for step in every]
     redacted = attrs.evolve(
         notes,
         params=params,
@@ -85,22 +84,19 @@ def without_secrets(
         # Cut last: half a token is not recognised.
         failed=notes.failed and redactor.text(notes.failed, "failed")[:MAX_FAILED],
         steps=tuple(steps[: len(notes.steps)]),
-        step_sources={moved[path][0]: text for path, text in sources.items()},
+        step_sources={known_as[sha256]: text for sha256, text in sources.items()},
     )
     return redacted, tuple(steps[len(notes.steps) :]), redactor.rules()
 
 
-def _moved(path: str, text: str) -> tuple[str, str]:
-    """Give path and sha256 of a step's source as it is stored."""
-    sha256 = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{layout.SOURCE}/step-{sha256[:16]}.py", sha256
+def _digest(text: str) -> str:
+    """Digest a step's source as it is stored."""
+    return digest(text.encode("utf-8", "replace"))
 
 
-def _with_source(step: StepRecord, moved: Mapping[str, tuple[str, str]]) -> StepRecord:
-    if step.code.path is None or step.code.path not in moved:
-        return step
-    path, sha256 = moved[step.code.path]
-    return evolve(step, code=evolve(step.code, path=path, sha256=sha256))
+def _with_digest(step: StepRecord, known_as: Mapping[str, str]) -> StepRecord:
+    sha256 = known_as.get(step.code.sha256 or "")
+    return step if sha256 is None else evolve(step, code=evolve(step.code, sha256=sha256))
 
 
 def _step(step: StepRecord, i: int, redactor: Redactor) -> StepRecord:

@@ -151,7 +151,7 @@ class Recorded:
         """The steps that led to it, and the parts of its pipeline; `print(v.steps)` shows them."""
         from modelversion.graph import Steps
 
-        return Steps(self._record.steps, self._record.data)
+        return Steps(self._record.steps, self._record.data, read=self._bytes)
 
     @property
     def code(self) -> Code | None:

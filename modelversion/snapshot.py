@@ -18,7 +18,7 @@ import attrs
 from modelversion import current, layout
 from modelversion._json import digest, dumps, encode
 from modelversion.artifacts import File, artifact_files
-from modelversion.code import identity, write
+from modelversion.code import identity, write, write_steps
 from modelversion.environment import environment, seeds
 from modelversion.errors import InvalidValueError, SecretError, SecretWarning
 from modelversion.fingerprints import describe
@@ -151,7 +151,7 @@ def with_steps(
 
     Returns:
         The data, with the files that those steps read; the steps; and the texts of their
-        functions, by path in the version.
+        functions, by digest.
     """
     given = tuple(data)
     if not given and not traces:
@@ -390,12 +390,12 @@ def take(
     rest = _spooled(spool, files)
     parts = () if taken is None else taken.parts
     notes, parts, redactions = without_secrets(notes, parts, known_secrets())
-    code, noted = _add_notes(notes, spool)
+    code, steps, noted = _add_notes(notes, spool)
     here = environment()
     blobs = (*of_object, *before, *rest, *noted)
     return Snapshot(
         object=None if taken is None else taken.record,
-        notes=notes,
+        notes=attrs.evolve(notes, steps=steps),
         blobs=blobs,
         code=code,
         content=_content(notes, code, blobs),
@@ -406,16 +406,19 @@ def take(
     )
 
 
-def _add_notes(notes: Notes, spool: Spool) -> tuple[CodeRecord | None, tuple[Blob, ...]]:
+def _add_notes(
+    notes: Notes, spool: Spool
+) -> tuple[CodeRecord | None, tuple[StepRecord, ...], tuple[Blob, ...]]:
     """Add the files that hold what is too long for `version.json`: series and source."""
     before = len(spool.blobs)
     if notes.series:
         lines = b"".join(dumps(line) + b"\n" for line in notes.series)
         spool.add(layout.SERIES, lines, watched=False)
     code = _add_source(notes, spool)
-    for path, text in sorted(notes.step_sources.items()):
-        spool.add(path, text.encode("utf-8", "surrogateescape"), watched=False)
-    return code, tuple(spool.blobs[before:])
+    steps, files = write_steps(notes.steps, notes.step_sources)
+    for path, data in files.items():
+        spool.add(path, data, watched=False)
+    return code, steps, tuple(spool.blobs[before:])
 
 
 def _add_source(notes: Notes, spool: Spool) -> CodeRecord | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 import attrs
 
-from modelversion import current, layout, trail
+from modelversion import current, trail
+from modelversion._json import digest
 from modelversion.arguments import bind, is_container, named_items, owner_params, sort_arguments
 from modelversion.errors import InvalidValueError
 from modelversion.fingerprints import describe, is_data
@@ -68,9 +68,7 @@ def _origin(function: Any) -> tuple[str, CodeRecord, str | None]:
     text = function_source(inner) if module == "__main__" or is_own(module) else None
     if text is None:
         return name, CodeRecord(entry=entry), None
-    sha256 = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-    path = f"{layout.SOURCE}/step-{sha256[:16]}.py"
-    return name, CodeRecord(entry=entry, path=path, sha256=sha256), text
+    return name, CodeRecord(entry=entry, sha256=digest(text.encode("utf-8", "replace"))), text
 
 
 @attrs.frozen

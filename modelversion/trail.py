@@ -237,12 +237,12 @@ class Traces:
         )
 
     def sources(self) -> dict[str, str]:
-        """Give the texts of the users' functions, by their paths in the version."""
+        """Give the texts of the users' functions, by their digests."""
         traces = [*self._listed.values(), *self._folded.values()]
         return {
-            trace.record.code.path: trace.source
+            trace.record.code.sha256: trace.source
             for trace in traces
-            if trace.source is not None and trace.record.code.path is not None
+            if trace.source is not None and trace.record.code.sha256 is not None
         }
 
     def files(self) -> list[DataRecord]:

@@ -64,7 +64,7 @@ RANKS = {
     "handle": 10,
     "progress": 3,
     "forms": 0,
-    "graph": 4,
+    "graph": 5,
     "inputs": 7,
     "parts": 4,
     "steps": 6,

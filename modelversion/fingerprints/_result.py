@@ -80,7 +80,8 @@ class Fingerprint(Shown):
             }
         )
         table = Table("columns", columns, rows=rows)
-        return Page(f"fingerprint of a {self.kind}", blocks=[facts, without_empty(table)])
+        article = "an" if self.kind[0] in "aeiou" else "a"
+        return Page(f"fingerprint of {article} {self.kind}", blocks=[facts, without_empty(table)])
 
     def to_dict(self) -> dict[str, Any]:
         """Give all of it as plain dicts, lists, texts and numbers."""

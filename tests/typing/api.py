@@ -183,6 +183,14 @@ assert_type(mv.data("raw.csv").digest, str)
 assert_type(mv.data("raw.csv").path, str)
 assert_type(version.steps, mv.Steps)
 assert_type(version.steps[0].name, str)
+assert_type(version.steps.source(0), str | None)
+assert_type(version.code, mv.Code | None)
+assert version.code is not None
+assert_type(version.code.entry, str)
+assert_type(version.code.source("train"), str | None)
+assert_type(version.code.names, tuple[str, ...])
+assert_type(version.code.cells(), str | None)
+assert_type(version.code.patch(), str | None)
 assert_type(registry.search(data=Path("raw.csv")), mv.Versions)
 
 # ---- everything else that is public
