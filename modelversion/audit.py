@@ -1,16 +1,14 @@
-"""Audit: who did what to which models, when and why, with what was asked and from which data.
+"""The report of an audit: its rows, and how they are shown and written.
 
-A report is made from the journals alone and from the `version.json` of the versions that were
-saved in its time. It is data: the same journals give the same rows, in the same order.
+It is data: `auditing` makes the same rows of the same journals, in the same order.
 """
 
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,9 @@ import attrs
 from modelversion import _json
 from modelversion.checkpoint import Checkpoint
 from modelversion.display import Cell, Facts, Page, Section, Shown, Table, Text, when
-from modelversion.errors import ModelVersionError
-from modelversion.events import PolicySet, StagesSet
-from modelversion.history import History
-from modelversion.home import Home
-from modelversion.hooks import event_of
-from modelversion.journal import Journal
-from modelversion.moments import moment
-from modelversion.policies import policy_from
-from modelversion.records import VersionCommitted
-from modelversion.schema import Json, to_json
-from modelversion.timeline import Interval, Log, read
-from modelversion.verdicts import verdict_from
-from modelversion.verification import VerifyReport, pin, verify_registry
-from modelversion.versions import fetch
+from modelversion.schema import Json
+from modelversion.timeline import Interval
+from modelversion.verification import VerifyReport
 
 SIGNED = "signed"
 # A cell that begins so is a formula to a spreadsheet.
@@ -287,202 +274,3 @@ def _details(rows: Sequence[AuditRow]) -> Section | None:
         if row.gates or row.approvals or row.data or row.code or row.run_url
     ]
     return Section("Gates, approvals, data and code", blocks) if blocks else None
-
-
-# ---- making it -----------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Scope:
-    """The time that is asked about: text as stored, which sorts as time does."""
-
-    since: str | None
-    until: str | None
-
-    def __contains__(self, time: object) -> bool:
-        return (self.since or "") <= str(time) <= (self.until or "~")
-
-    def overlaps(self, stay: Interval) -> bool:
-        """Tell whether a stay falls into the time at least in part."""
-        return stay.since <= (self.until or "~") and (stay.until or "~") >= (self.since or "")
-
-
-def scope(since: Any, until: Any) -> Scope:
-    """Give the time asked about: a bare date counts from its beginning, or to its end, in UTC.
-
-    Raises:
-        InvalidInputError: They are no times.
-    """
-    return Scope(
-        None if since is None else moment(since, "since", end=False),
-        None if until is None else moment(until, "until", end=True),
-    )
-
-
-def audit(
-    home: Home, chosen: Sequence[History], everything: Sequence[History], asked: Scope
-) -> AuditReport:
-    """Report what was done to models in a time, and in the registry's own journal.
-
-    Args:
-        home: The registry's place.
-        chosen: The models it is about.
-        everything: All models, which are verified and pinned whole.
-        asked: The time.
-
-    Raises:
-        NotARegistryError: The place is empty.
-    """
-    lines = {history.line.name: history.line for history in everything}
-    checkpoint = pin(home, lines.values())
-    rows = list(_registry_rows(home.policies(), [h.line.name for h in chosen], asked))
-    stays: list[tuple[str, Interval]] = []
-    for history in chosen:
-        log = read(history.refresh())
-        rows += _decisions(history, log, asked)
-        rows += _facts(history, history.line.facts, asked)
-        rows += _facts(history, history.line.observations, asked)
-        stays += [(history.line.display, s) for s in log.intervals(None) if asked.overlaps(s)]
-    rows.sort(key=lambda row: (row.time, row.journal, row.position))
-    return AuditReport(
-        registry=home.store.url,
-        models=tuple(history.line.display for history in chosen),
-        since=asked.since,
-        until=asked.until,
-        rows=tuple(rows),
-        stays=tuple(sorted(stays, key=lambda item: (item[1].since, item[0], item[1].stage))),
-        checkpoint=checkpoint,
-        verified=verify_registry(home, lines.__getitem__),
-    )
-
-
-def _registry_rows(
-    journal: Journal | None, models: Sequence[str], asked: Scope
-) -> Iterator[AuditRow]:
-    """Give stages, policies and forks, and the creation of the models in question."""
-    if journal is None:
-        return
-    for entry in journal.history(journal.start(), journal.head()):
-        named = entry["event"].get("model")
-        if entry["time"] in asked and named in (None, *models):
-            yield _row(journal.folder, entry, _said_of_registry(entry["event"]))
-
-
-def _said_of_registry(event: Json) -> str:
-    try:
-        if event.get("kind") == PolicySet.kind:
-            return f"set the policy of {event['stage']}: {policy_from(event['policy'], 'policy')}"
-        if event.get("kind") == StagesSet.kind:
-            return f"set the stages: {', '.join(event['stages'])}"
-    except _MALFORMED:
-        return "set what cannot be read"
-    return _REGISTRY.get(str(event.get("kind")), "{kind}").format_map(_Said(event))
-
-
-# A forged entry is void, and must not keep the rest from being reported.
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, ModelVersionError)
-
-
-class _Said(dict[str, Any]):
-    def __missing__(self, name: str) -> str:
-        return "?"
-
-
-_REGISTRY = {
-    "model.created": "made the model {display}",
-    "registry.forked": "forked the registry {previous}",
-}
-_FACTS = {
-    "observation.added": "measured where it serves",
-    "version.abandoned": "gave the number {number} up",
-    "version.committed": "saved",
-    "version.noted": "noted: {text}",
-    "version.repeated": "saved the same content again",
-    "version.tagged": "set tags",
-}
-
-
-def _row(folder: str, entry: Json, what: str, **more: Any) -> AuditRow:
-    event = event_of(folder, entry)
-    return AuditRow(
-        time=event.time,
-        model=event.model,
-        ref=event.ref,
-        kind=event.kind,
-        what=what,
-        actor=event.actor.name,
-        source=event.actor.source,
-        run_url=event.actor.run_url,
-        reason=event.data.get("reason"),
-        override=event.data.get("override") is True,
-        journal=folder,
-        position=event.position,
-        **more,
-    )
-
-
-def _decisions(history: History, log: Log, asked: Scope) -> Iterator[AuditRow]:
-    effective = {found.position for found, _, _ in log.effective()}
-    made = functools.cache(lambda number: _made_from(history, number))
-    for found in log.decisions:
-        if found.time in asked:
-            told = found.to_dict()
-            entry = {"position": found.position, "time": found.time, "actor": told["actor"]}
-            yield _row(
-                history.line.decisions.folder,
-                {**entry, "event": found.event},
-                told["text"],
-                effective=found.position in effective,
-                **_judged(found.event),
-                **made(found.number),
-            )
-
-
-def _judged(event: Json) -> Json:
-    """Give the verdicts in words, and who had approved."""
-    try:
-        verdicts = event.get("judged", {}).get("verdicts", [])
-        seen = [verdict["seen"].get("approved", ()) for verdict in verdicts]
-        gates = tuple(str(verdict_from(verdict)).replace("  ", " ", 1) for verdict in verdicts)
-    except _MALFORMED:
-        return {"gates": ("FAIL what was judged cannot be read",)}
-    return {"gates": gates, "approvals": tuple(name for names in seen for name in names)}
-
-
-def _facts(history: History, journal: Journal, asked: Scope) -> Iterator[AuditRow]:
-    for entry in journal.history(journal.start(), journal.head()):
-        if entry["time"] in asked:
-            event = entry["event"]
-            what = _FACTS.get(event.get("kind"), "{kind}").format_map(_Said(event))
-            saved = event.get("kind") == VersionCommitted.kind
-            more = _made_from(history, event.get("number")) if saved else {}
-            copied = event.get("copied_from")
-            if copied:
-                what = "copied from {model}:{number} of {registry}".format_map(_Said(copied))
-            yield _row(journal.folder, entry, what, **more)
-
-
-def _made_from(history: History, number: Any) -> Json:
-    """Give the data and the code of a version, as far as its bytes are still there."""
-    if not isinstance(number, int):
-        return {}
-    try:
-        record = fetch(history.line, history.pointer(number))
-    except (KeyError, ModelVersionError):
-        return {}  # deleted, or damaged, which verify tells
-    files = {file.path: file.sha256 for file in record.files}
-    shown = None if record.code is None else _code(to_json(record.code), files)
-    data = {item.name: item.digest or "not fingerprinted" for item in record.data}
-    return {"data": data, "code": shown}
-
-
-def _code(code: Json, files: dict[str, str]) -> str:
-    """Name the entry, the sha256 of its source, and the commit that it was at."""
-    source: Json = code.get("source", {})
-    digest = code.get("sha256") or files.get(source.get("path", ""))
-    if "text" in source:
-        digest = _json.digest(source["text"].encode())
-    git: Json = code.get("git", {})
-    commit = git.get("commit") and f"git {git['commit']}"
-    state = "with changes" if commit and git.get("dirty") else None
-    return " ".join(part for part in (code["entry"], digest, commit, state) if part)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, overload
 
-from modelversion import _json, events, observed, records
+from modelversion import _json
+from modelversion.decisions import DECISIONS
 from modelversion.display import Page, Shown, Table, when
 from modelversion.errors import InvalidInputError, JournalRewoundError, RecordError
 from modelversion.home import Home
 from modelversion.hooks import ANY, Event, event_of
 from modelversion.journal import Journal
 from modelversion.moments import moment
+from modelversion.observed import OBSERVATIONS
+from modelversion.state import FACTS, MODELS
 from modelversion.versions import Line
 
 NOW = "now"
@@ -69,19 +72,11 @@ def check_kind(kind: Any) -> None:
     Raises:
         InvalidInputError: There is no such kind; those that are there are listed.
     """
-    known = sorted(_kinds())
+    known = sorted({*FACTS.rules, *MODELS.rules, *DECISIONS.rules, *OBSERVATIONS.rules})
     if kind != ANY and kind not in known:
         raise InvalidInputError(
             f"there is no event {kind!r:.80}; events: {', '.join(known)}, and {ANY!r} for all"
         )
-
-
-def _kinds() -> Iterator[str]:
-    for module in (records, events, observed):
-        for value in vars(module).values():
-            kind = getattr(value, "kind", None)
-            if isinstance(kind, str):
-                yield kind
 
 
 def read_events(home: Home, lines: Iterable[Line], *, since: Any, limit: Any) -> Events:

@@ -85,7 +85,7 @@ class Oversight:
             InvalidInputError: A time is none.
             NotARegistryError: The place is empty.
         """
-        from modelversion.audit import audit, scope
+        from modelversion.auditing import audit, scope
 
         asked = scope(since, until)
         names = None if models is None else self._named(models)

@@ -21,6 +21,7 @@ from modelversion.governing import rules_of, stage_named
 from modelversion.history import History
 from modelversion.journal import Head
 from modelversion.judging import Shelf
+from modelversion.phrases import phrase
 from modelversion.records import Actor, Entry, event_json
 from modelversion.replay import Explanation, replay, void
 from modelversion.schema import Json, from_json, to_json
@@ -28,22 +29,6 @@ from modelversion.stages import Decisions
 from modelversion.versions import Line
 
 _MOVES = (Promoted.kind, RolledBack.kind, StageCleared.kind)
-_SAID = {
-    "alias.deleted": "deleted the alias {alias}",
-    "alias.set": "let {alias} name {ref}",
-    "approval.withdrawn": "withdrew what was said of {ref} for {stage}",
-    "policy.adopted": "adopted the registry's policies as of {position}",
-    "stage.cleared": "cleared {stage} of {refs}",
-    "stage.frozen": "froze {stage}{until}",
-    "stage.promoted": "promoted {ref} to {stage}{instead}",
-    "stage.rolled_back": "rolled {stage} back to {ref}{instead}",
-    "stage.unfrozen": "unfroze {stage}",
-    "version.approved": "approved {ref} for {stage}",
-    "version.deleted": "deleted {ref}",
-    "version.rejected": "rejected {ref} for {stage}",
-    "version.restored": "restored {ref}",
-    "version.withdrawn": "withdrew {ref}",
-}
 
 
 @attrs.frozen
@@ -111,18 +96,7 @@ class Decision:
 
     def action(self) -> str:
         """Say what was done, without who and why."""
-        line, event = self._history.line, self.event
-        numbers: list[int] = event.get("replaces") or event.get("numbers") or []
-        refs = ", ".join(line.ref(number) for number in numbers)
-        return _SAID.get(self.kind, self.kind).format(
-            alias=event.get("alias"),
-            instead=f" instead of {refs}" if refs else "",
-            position=event.get("position"),
-            ref=line.ref(self.number or 0),
-            refs=refs,
-            stage=self.stage,
-            until=f" until {event['until']}" if event.get("until") else "",
-        )
+        return phrase(self.event, self._history.line.ref)
 
     def explain(self) -> Explanation:
         """Replay it from the journal: the policy, the numbers and the state it was taken on.

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 import modelversion as mv
-from modelversion import _json, audit
+from modelversion import _json, audit, auditing
 from modelversion.errors import InvalidInputError, ModelNotFoundError, NotARegistryError
 
 HOSTILE = "=cmd|' /C calc'!A0<script>alert(1)</script>\x1b[31m\u202e\"&'"
@@ -65,9 +65,9 @@ def test_an_audit_tells_who_did_what_when_and_why(march):
     assert report and not report.verified.problems
     assert whats(report)[:4] == [
         "made the model fraud",
-        "saved",
+        "saved fraud:1",
         "made the model churn",
-        "saved",
+        "saved churn:1",
     ]
     decided = [(r.what, r.actor, r.reason) for r in report.rows if r.kind.startswith("stage.")]
     assert decided == [
@@ -136,7 +136,7 @@ def test_data_and_code_of_a_version_are_told(march):
 )
 def test_code_is_named_by_its_source_and_its_commit(code, said):
     """As far as they are known."""
-    assert audit._code(code, {"source/code.py": "cd"}) == said
+    assert auditing._code(code, {"source/code.py": "cd"}) == said
 
 
 def test_an_audit_tells_what_was_where(march):
@@ -185,7 +185,7 @@ def test_an_audit_can_be_of_some_models(march):
     assert report.models == ("fraud",)
     assert whats(report) == [
         "made the model fraud",
-        "saved",
+        "saved fraud:1",
         "set the policy of production: after staging; 1 approval; auc at least 0.85",
         "adopted the registry's policies as of 3",
     ]
@@ -344,7 +344,7 @@ def test_a_deleted_version_is_still_told(march):
 
     rows = [row for row in march.audit(models=["fraud"]).rows if row.ref == "fraud:1"]
 
-    assert [row.what for row in rows] == ["saved", "deleted fraud:1"]
+    assert [row.what for row in rows] == ["saved fraud:1", "deleted fraud:1"]
     assert rows[1].reason == "erasure request 9" and rows[0].data == {}
 
 
@@ -355,7 +355,7 @@ def test_a_copy_tells_where_it_came_from(march, tmp_path):
 
     (row,) = [row for row in target.audit().rows if row.kind == "version.committed"]
 
-    assert row.what == f"copied from churn:2 of {march.id}" and row.actor == "release-bot"
+    assert row.what == f"copied {row.ref} from churn:2 of {march.id}" and row.actor == "release-bot"
 
 
 def forge(root, folder, event):

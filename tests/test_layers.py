@@ -102,6 +102,8 @@ RANKS = {
     "registry": 18,
     "default": 19,
     "audit": 13,
+    "auditing": 14,
+    "phrases": 7,
     "commands": 19,
     "copying": 14,
     "feed": 8,
@@ -134,6 +136,7 @@ PURE = {
     "decisions",
     "gates",
     "verdicts",
+    "phrases",
     "policies",
 }
 # Looking at code touches no storage and is read on its own; `source/capture.py` is where to begin.

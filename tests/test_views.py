@@ -12,7 +12,6 @@ from test_display import ATTRIBUTES, HOSTILE, TAGS, Reader
 
 import modelversion as mv
 from modelversion.display import Shown, _tags
-from modelversion.views.changes import _SAID
 
 
 @pytest.fixture
@@ -77,26 +76,6 @@ def test_a_model_tells_its_last_changes(trained):
         "saved churn:2",
     ]
     assert rows[2]["why"] == "bad labels" and rows[2]["who"] == "ana@team"
-
-
-def test_every_event_is_said_in_words():
-    """A kind of event that nobody put into words would be shown by its name."""
-    kinds = {
-        cls.kind
-        for module in (mv.records, *_event_modules())
-        for cls in vars(module).values()
-        if isinstance(getattr(cls, "kind", None), str)
-    }
-
-    assert kinds - {"model.created", "registry.forked", "policy.set", "stages.set"} <= set(_SAID)
-
-
-def _event_modules():
-    try:
-        from modelversion import events
-    except ImportError:
-        return ()
-    return (events,)
 
 
 def test_a_version_tells_what_it_is_made_from(trained):

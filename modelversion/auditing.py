@@ -1,0 +1,187 @@
+"""Make an audit: who did what to which models, when and why, with what was asked, from which data.
+
+It is made from the journals alone, and from the `version.json` of the versions that were saved
+or promoted in its time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from modelversion import _json
+from modelversion.audit import AuditReport, AuditRow
+from modelversion.errors import ModelVersionError
+from modelversion.history import History
+from modelversion.home import Home
+from modelversion.hooks import event_of
+from modelversion.journal import Journal
+from modelversion.moments import moment
+from modelversion.phrases import Ref, phrase
+from modelversion.records import VersionCommitted
+from modelversion.schema import Json, to_json
+from modelversion.timeline import Interval, Log, read
+from modelversion.verdicts import verdict_from
+from modelversion.verification import pin, verify_registry
+from modelversion.versions import fetch
+
+
+@attrs.frozen
+class Scope:
+    """The time that is asked about: text as stored, which sorts as time does."""
+
+    since: str | None
+    until: str | None
+
+    def __contains__(self, time: object) -> bool:
+        return (self.since or "") <= str(time) <= (self.until or "~")
+
+    def overlaps(self, stay: Interval) -> bool:
+        """Tell whether a stay falls into the time at least in part."""
+        return stay.since <= (self.until or "~") and (stay.until or "~") >= (self.since or "")
+
+
+def scope(since: Any, until: Any) -> Scope:
+    """Give the time asked about: a bare date counts from its beginning, or to its end, in UTC.
+
+    Raises:
+        InvalidInputError: They are no times.
+    """
+    return Scope(
+        None if since is None else moment(since, "since", end=False),
+        None if until is None else moment(until, "until", end=True),
+    )
+
+
+def audit(
+    home: Home, chosen: Sequence[History], everything: Sequence[History], asked: Scope
+) -> AuditReport:
+    """Report what was done to models in a time, and in the registry's own journal.
+
+    Args:
+        home: The registry's place.
+        chosen: The models it is about.
+        everything: All models, which are verified and pinned whole.
+        asked: The time.
+
+    Raises:
+        NotARegistryError: The place is empty.
+    """
+    lines = {history.line.name: history.line for history in everything}
+    checkpoint = pin(home, lines.values())
+    rows = list(_registry_rows(home.policies(), [h.line.name for h in chosen], asked))
+    stays: list[tuple[str, Interval]] = []
+    for history in chosen:
+        log = read(history.refresh())
+        rows += _decisions(history, log, asked)
+        rows += _facts(history, history.line.facts, asked)
+        rows += _facts(history, history.line.observations, asked)
+        stays += [(history.line.display, s) for s in log.intervals(None) if asked.overlaps(s)]
+    rows.sort(key=lambda row: (row.time, row.journal, row.position))
+    return AuditReport(
+        registry=home.store.url,
+        models=tuple(history.line.display for history in chosen),
+        since=asked.since,
+        until=asked.until,
+        rows=tuple(rows),
+        stays=tuple(sorted(stays, key=lambda item: (item[1].since, item[0], item[1].stage))),
+        checkpoint=checkpoint,
+        verified=verify_registry(home, lines.__getitem__),
+    )
+
+
+def _registry_rows(
+    journal: Journal | None, models: Sequence[str], asked: Scope
+) -> Iterator[AuditRow]:
+    """Give stages, policies and forks, and the creation of the models in question."""
+    if journal is None:
+        return
+    for entry in journal.history(journal.start(), journal.head()):
+        named = entry["event"].get("model")
+        if entry["time"] in asked and named in (None, *models):
+            yield _row(journal.folder, entry, str)
+
+
+def _row(folder: str, entry: Json, ref: Ref, **more: Any) -> AuditRow:
+    event = event_of(folder, entry)
+    return AuditRow(
+        time=event.time,
+        model=event.model,
+        ref=event.ref,
+        kind=event.kind,
+        what=phrase(entry["event"], ref),
+        actor=event.actor.name,
+        source=event.actor.source,
+        run_url=event.actor.run_url,
+        reason=event.data.get("reason"),
+        override=event.data.get("override") is True,
+        journal=folder,
+        position=event.position,
+        **more,
+    )
+
+
+def _decisions(history: History, log: Log, asked: Scope) -> Iterator[AuditRow]:
+    effective = {found.position for found, _, _ in log.effective()}
+    made = functools.cache(lambda number: _made_from(history, number))
+    for found in log.decisions:
+        if found.time in asked:
+            told = {"position": found.position, "time": found.time, "event": found.event}
+            yield _row(
+                history.line.decisions.folder,
+                {**told, "actor": to_json(found.actor)},
+                history.line.ref,
+                effective=found.position in effective,
+                **_judged(found.event),
+                **made(found.number),
+            )
+
+
+def _judged(event: Json) -> Json:
+    """Give the verdicts in words, and who had approved."""
+    try:
+        verdicts = event.get("judged", {}).get("verdicts", [])
+        seen = [verdict["seen"].get("approved", ()) for verdict in verdicts]
+        gates = tuple(str(verdict_from(verdict)).replace("  ", " ", 1) for verdict in verdicts)
+    except (AttributeError, KeyError, TypeError, ValueError, ModelVersionError):
+        # A forged entry is void, and must not keep the rest from being reported.
+        return {"gates": ("FAIL what was judged cannot be read",)}
+    return {"gates": gates, "approvals": tuple(name for names in seen for name in names)}
+
+
+def _facts(history: History, journal: Journal, asked: Scope) -> Iterator[AuditRow]:
+    for entry in journal.history(journal.start(), journal.head()):
+        if entry["time"] in asked:
+            event = entry["event"]
+            saved = event.get("kind") == VersionCommitted.kind
+            more = _made_from(history, event.get("number")) if saved else {}
+            yield _row(journal.folder, entry, history.line.ref, **more)
+
+
+def _made_from(history: History, number: Any) -> Json:
+    """Give the data and the code of a version, as far as its bytes are still there."""
+    if not isinstance(number, int):
+        return {}
+    try:
+        record = fetch(history.line, history.pointer(number))
+    except (KeyError, ModelVersionError):
+        return {}  # deleted, or damaged, which verify tells
+    files = {file.path: file.sha256 for file in record.files}
+    shown = None if record.code is None else _code(to_json(record.code), files)
+    data = {item.name: item.digest or "not fingerprinted" for item in record.data}
+    return {"data": data, "code": shown}
+
+
+def _code(code: Json, files: dict[str, str]) -> str:
+    """Name the entry, the sha256 of its source, and the commit that it was at."""
+    source: Json = code.get("source", {})
+    digest = code.get("sha256") or files.get(source.get("path", ""))
+    if "text" in source:
+        digest = _json.digest(source["text"].encode())
+    git: Json = code.get("git", {})
+    commit = git.get("commit") and f"git {git['commit']}"
+    state = "with changes" if commit and git.get("dirty") else None
+    return " ".join(part for part in (code["entry"], digest, commit, state) if part)
