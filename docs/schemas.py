@@ -11,14 +11,19 @@ from pathlib import Path
 
 import attrs
 
-from modelversion import events as stage_events
 from modelversion import records
+from modelversion.decisions import DECISIONS
+from modelversion.events import PolicyAdopted, PolicySet, Promoted
+from modelversion.observed import OBSERVATIONS
+from modelversion.policies import PolicyRecord
 from modelversion.schema import _fields
+from modelversion.state import FACTS, MODELS
 
 TARGET = Path(__file__).parent / "reference" / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FILES = {
     "registry": records.RegistryRecord,
+    "fork": records.ForkRecord,
     "claim": records.Claim,
     "version": records.VersionRecord,
     "entry": records.Entry,
@@ -33,45 +38,89 @@ TYPES = {
     tuple: "array",
     type(None): "null",
 }
+# Of these no record is made.
 HINT = {
-    "$schema": DIALECT,
-    "$id": "urn:modelversion:format:1:hint",
-    "title": "head.json",
     "description": "A position that is a multiple of 32, and nothing else; it may be stale.",
     "type": "object",
     "required": ["position"],
     "properties": {"position": {"type": "integer", "minimum": 0}},
 }
+MERGE = {
+    "description": "The last line but one of a merge: the last entry, and the state after it.",
+    "type": "object",
+    "required": ["digest", "position", "state", "time"],
+    "properties": {
+        "digest": {"type": "string"},
+        "position": {"type": "integer", "multipleOf": 32},
+        "state": {"type": "object"},
+        "time": {"type": "string"},
+    },
+}
+SERIES = {
+    "description": "A line of `series.jsonl`: a metric that was logged with a step (tagged JSON).",
+    "type": "object",
+    "required": ["metric", "step", "value"],
+    "properties": {"metric": {"type": "string"}, "step": {}, "value": {}},
+}
+VERDICT = {
+    "type": "object",
+    "required": ["gate", "passed", "seen"],
+    "properties": {
+        "gate": {"type": "string"},
+        "passed": {"type": "boolean"},
+        "seen": {"type": "object"},
+    },
+}
+JUDGED = {
+    "type": "object",
+    "required": ["at", "facts", "ruled", "verdicts"],
+    "properties": {
+        "at": {"type": "string"},
+        "facts": {
+            "type": "object",
+            "required": ["digest", "position"],
+            "properties": {"digest": {"type": "string"}, "position": {"type": "integer"}},
+        },
+        "ruled": {"type": "integer"},
+        "verdicts": {"type": "array", "items": VERDICT},
+    },
+}
 
 
 def schemas():
     """Give the schemas: name of the file without its ending -> schema."""
-    found = {name: _file(name, record) for name, record in FILES.items()}
+    found = {name: _object(record) for name, record in FILES.items()}
     found["entry"]["properties"]["event"] = {
         "type": "object",
         "required": ["kind", "must_understand"],
         "properties": {"kind": {"type": "string"}, "must_understand": {"type": "boolean"}},
         "allOf": [_event(event) for event in events()],
     }
-    return found | {"hint": HINT}
+    found |= {"hint": HINT, "merge": MERGE, "series": SERIES}
+    return {name: {**_head(name), **schema} for name, schema in found.items()}
 
 
 def events():
-    """List the record classes of events, by kind."""
-    modules = (records, stage_events)
-    classes = [value for m in modules for _, value in inspect.getmembers(m, inspect.isclass)]
-    found = {c for c in classes if isinstance(getattr(c, "kind", None), str)}
-    return sorted(found, key=lambda c: c.kind)
+    """List the record classes of events, by kind: those that a journal can be read with."""
+    rules = FACTS.rules | MODELS.rules | DECISIONS.rules | OBSERVATIONS.rules
+    return [rules[kind][0] for kind in sorted(rules)]
 
 
-def _file(name, record):
-    head = {"$schema": DIALECT, "$id": f"urn:modelversion:format:1:{name}", "title": name}
-    return head | _object(record)
+def _head(name):
+    return {"$schema": DIALECT, "$id": f"urn:modelversion:format:1:{name}", "title": name}
 
 
 def _event(event):
     """Say what an event of one kind holds; events of other kinds are not judged by it."""
-    return {"if": {"properties": {"kind": {"const": event.kind}}}, "then": _object(event)}
+    schema = _object(event)
+    if event is PolicySet:
+        schema["properties"]["policy"] = _object(PolicyRecord)
+    elif event is PolicyAdopted:
+        each = {"type": "object", "additionalProperties": _object(PolicyRecord)}
+        schema["properties"]["policies"] = each
+    elif event is Promoted:
+        schema["properties"]["judged"] = JUDGED
+    return {"if": {"properties": {"kind": {"const": event.kind}}}, "then": schema}
 
 
 def _object(record):

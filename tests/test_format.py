@@ -5,24 +5,25 @@ import json
 import math
 import shutil
 import subprocess
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pandas
 import pytest
+from golden import what_it_says
 
 import modelversion as mv
 from modelversion import _json
-from modelversion.records import (
-    Claim,
-    Entry,
-    RegistryRecord,
-    VersionRecord,
-)
+from modelversion.decisions import DECISIONS
+from modelversion.records import Claim, Entry, ForkRecord, RegistryRecord, VersionRecord
 from modelversion.schema import from_json, to_json
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "format-1"
-KNOWN = json.loads((DATA / "format-1.json").read_text())
+KNOWN = json.loads((DATA / "format-1.json").read_text("utf-8"))
+# Of the list of all files: format 1 is frozen, so it may never change again.
+FROZEN = "d122f869579ca20a15d1f460fb46ca400414db2014ffce5165909f697e0b755d"
 NEWER = {"list": [1, "zwei", None], "deep": {"$float": "nan"}}
 RECORDS = {"registry.json": RegistryRecord, "claim.json": Claim, "version.json": VersionRecord}
 
@@ -33,7 +34,7 @@ def golden(request, tmp_path):
     copy = tmp_path / "format-1"
     shutil.copytree(GOLDEN, copy)
     if not request.param:
-        for extra in (*copy.rglob("head.json"), *copy.rglob("*.jsonl")):
+        for extra in (*copy.rglob("head.json"), *copy.rglob("s[123]/*.jsonl")):
             extra.unlink()
     return mv.Registry(copy, actor="eva@team")
 
@@ -44,17 +45,84 @@ def churn(golden):
     return golden["churn"]
 
 
-@pytest.mark.parametrize("name", ["format-1", "format-1-stages"])
-def test_every_byte_is_the_one_that_was_written(name):
-    """Neither git nor a formatter has touched a file, and none is missing or new."""
-    lines = (DATA / f"{name}.sha256").read_text().splitlines()
-    listed = {path: digest for digest, path in (line.split("  ") for line in lines)}
-    folder = DATA / name
-    found = {str(path.relative_to(DATA)): path for path in folder.rglob("*") if path.is_file()}
+def check_bytes(data):
+    """Hold every file against the list of digests, and that against the one above."""
+    listing = (data / "format-1.sha256").read_bytes()
+    listed = dict(reversed(line.split("  ")) for line in listing.decode().splitlines())
+    found = {str(path.relative_to(data)): path for path in data.rglob("*") if path.is_file()}
+    found = {name: path for name, path in found.items() if name.startswith("format-1/")}
 
+    assert hashlib.sha256(listing).hexdigest() == FROZEN, "format 1 is frozen; make another format"
     assert set(found) == set(listed)
     for path, file in found.items():
         assert hashlib.sha256(file.read_bytes()).hexdigest() == listed[path], path
+
+
+def test_every_byte_is_the_one_that_was_written():
+    """Neither git nor a formatter nor anybody has touched a file, and none is missing or new."""
+    check_bytes(DATA)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: (data / "format-1/registry.json").write_bytes(b"{}"),
+        lambda data: (data / "format-1/models/churn/decisions/000000000001.json").unlink(),
+        lambda data: (data / "format-1/new.json").write_bytes(b"{}"),
+        lambda data: (data / "format-1.sha256").write_bytes(b""),
+    ],
+    ids=["changed", "missing", "new", "listing"],
+)
+def test_a_changed_byte_is_noticed(tmp_path, spoil):
+    """Each way to touch the files fails the test above."""
+    shutil.copytree(GOLDEN, tmp_path / "format-1")
+    shutil.copy(DATA / "format-1.sha256", tmp_path)
+    check_bytes(tmp_path)
+    spoil(tmp_path)
+
+    with pytest.raises(AssertionError):
+        check_bytes(tmp_path)
+
+
+def test_the_reference_says_that_the_format_is_frozen():
+    """And what that promises; who changes the files has to take it back."""
+    page = (DATA.parent.parent / "docs" / "reference" / "format.md").read_text("utf-8")
+
+    assert "## Format 1 is frozen" in page
+    assert mv.records.FORMAT == 1
+
+
+def test_what_it_says_is_what_it_said(golden):
+    """Versions, decisions, their explanations, each moment, events and audits are as stored."""
+    assert json.loads(json.dumps(what_it_says(golden))) == KNOWN
+
+
+def test_the_files_say_nothing_of_a_machine():
+    """No folder, host or user of whoever made them."""
+    data = b"".join(path.read_bytes() for path in GOLDEN.rglob("*") if path.is_file())
+
+    assert b"build-7" in data and b"/tmp" not in data and b"/home" not in data
+    assert str(DATA.parent.parent).encode() not in data
+
+
+def test_the_files_are_made_again_byte_by_byte(tmp_path):
+    """Wherever and whenever the script runs; a release may write more than the kept ones hold."""
+    script = DATA / "make_format_1.py"
+    for name in ("a", "b"):
+        (tmp_path / f"in-{name}").mkdir()
+        command = [sys.executable, str(script), str(tmp_path / name)]
+        subprocess.run(command, check=True, cwd=tmp_path / f"in-{name}")
+
+    found = [
+        {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in files(tmp_path / name)}
+        for name in ("a", "b")
+    ]
+    assert found[0] == found[1]
+    assert set(found[0]) >= {str(p.relative_to(GOLDEN)) for p in files(GOLDEN)}
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_git_leaves_the_bytes_alone():
@@ -79,18 +147,17 @@ def test_all_is_verified(golden):
     report = golden.verify()
 
     assert report, str(report)
-    assert report.versions == 6
-    assert report.pending == ()
+    assert report.versions == 15
+    assert [p.key for p in report.pending] == ["models/churn/versions/8"]
 
 
 def test_models_and_versions_are_listed(golden, churn):
     """Names keep their spelling; deleted and abandoned numbers are not versions."""
-    assert golden.id == KNOWN["registry"]
-    assert list(golden) == ["Churn", "newer"]
+    assert golden.id == KNOWN["id"]
+    assert list(golden) == ["Base", "Churn", "Forecast", "newer", "Risk"]
     assert [v.number for v in churn] == [1, 2, 3, 6, 7]
     assert churn.latest.ref == "Churn:7"
     assert churn.aliases == {"champion": 3}
-    assert {v.ref: v.digest for m in golden.models() for v in m} == KNOWN["digests"]
 
 
 def test_params_keep_their_types(churn):
@@ -140,7 +207,7 @@ def test_remarks_are_read(churn):
     assert churn[2].withdrawn is None
 
 
-@pytest.mark.parametrize(("number", "error"), [(4, "deleted"), (5, "abandoned"), (8, "no version")])
+@pytest.mark.parametrize(("number", "error"), [(4, "deleted"), (5, "abandoned"), (9, "no version")])
 def test_numbers_without_a_version_are_explained(churn, number, error):
     """A tombstone, an abandoned claim and a number never taken are told apart."""
     with pytest.raises(mv.errors.VersionNotFoundError, match=error):
@@ -185,8 +252,8 @@ def test_what_a_newer_release_added_is_no_obstacle(golden):
     newer = golden["newer"]
 
     assert golden.load("newer@best", allow_pickle=False)["n"] == 7
-    assert newer.latest.params == {"a": 1}
-    assert newer.latest.tags == {"kept": True}
+    assert newer[1].params == {"a": 1}
+    assert newer[1].tags == {"kept": True}
     assert newer.verify()
 
 
@@ -199,79 +266,94 @@ def test_work_goes_on_in_an_old_registry(golden, churn):
     churn.set_alias("champion", version)
     golden.save("newer", {"n": 8})
 
-    assert version.ref == "Churn:8"
+    assert version.ref == "Churn:9"
     assert golden.verify(), str(golden.verify())
-    assert mv.Registry(golden.url)["churn"].aliases == {"champion": 8}
+    assert mv.Registry(golden.url)["churn"].aliases == {"champion": 9}
     for path, data in before.items():
         assert path.name == "head.json" or path.read_bytes() == data
 
 
-# ---- with stages
+# ---- steps, copies, observations, stages
 
 
-@pytest.fixture(params=[True, False], ids=["merges", "entries"])
-def governed(request, tmp_path):
-    """A copy of the registry with stages, once with and once without merges and hints."""
-    copy = tmp_path / "format-1-stages"
-    shutil.copytree(DATA / "format-1-stages", copy)
-    if not request.param:
-        for extra in (*copy.rglob("head.json"), *copy.rglob("*.jsonl")):
-            extra.unlink()
-    return mv.Registry(copy, actor="eva@team")
+def test_steps_and_code_are_read(golden):
+    """The way from the file to the model, the source that made it, and the series of a metric."""
+    version = golden["forecast"][1]
+
+    assert [step.name for step in version.steps] == ["read_csv", "scaled"]
+    assert version.data["train"].place.url == "memory://raw/churn.csv"
+    assert "def scaled(frame, *, by=2)" in version.code.source("scaled")
+    assert version.code.git.commit == "4" * 40 and "+new" in version.code.patch()
+    assert version.metrics.series("val/loss")[-1] == (2, 1 / 3)
+    assert version.params["password"] == "(redacted)"
+    frame = pandas.DataFrame({"a": ["x", "y", None], "b": [1, 2, 4]})
+    assert [v.ref for v in golden.search(data=frame)] == ["Forecast:1", "Forecast:2"]
 
 
-def test_stages_are_read(governed):
+def test_copies_are_read(golden):
+    """Where they came from, with what was said of them there."""
+    one, two = golden["base"]
+
+    assert (one.copied_from.number, one.actor.name) == (1, "eva@lab")
+    assert one.tags == {"site": "roof", "checked": True}
+    assert [note["text"] for note in one.notes] == ["from the lab"]
+    assert one.withdrawn == "a bad day"
+    assert two.parents == ("Base:1",)
+
+
+def test_observations_are_read(golden):
+    """What was measured, and what was measured last."""
+    rows = golden["forecast"].observations("auc")
+
+    assert len(rows) == 34
+    assert (rows[0].begin[:10], rows[0].n, rows[0].source) == ("2026-09-01", 101, "monitor")
+    assert golden["forecast"]._history.observed(1)["auc"].value == 0.8 - 33 / 256
+
+
+def test_stages_are_read(golden):
     """What is in each stage, what is frozen, what was asked; who was live when."""
-    model = governed["churn"]
+    model = golden["risk"]
 
-    assert governed.verify(), str(governed.verify())
-    assert governed.stages == ("canary", "staging", "production")
-    assert model.stages == {"canary": [2, 3], "staging": [], "production": [4]}
-    assert model["production"].number == 4
+    assert golden.stages == ("canary", "staging", "production")
+    assert model.stages == {"canary": [2, 3], "staging": [], "production": [2]}
+    assert model["production"].number == 2
     assert model[3].stages == ["canary"]
     assert model.aliases == {"champion": 3, "next": 4}
-    assert governed.policies["production"].approvals == 1
-    assert [change.stage for change in governed.policies.history()] == ["production", None]
+    assert golden.policies["production"].approvals == 1
+    changed = ["production", None, "staging"]
+    assert [change.stage for change in golden.policies.history()] == changed
     stays = model.history("production").intervals()
-    assert [stay.number for stay in stays] == [1, 2, 3, 2, 4]
+    assert [stay.number for stay in stays] == [1, 2, 3, 2, 4, 2]
     assert model.at(stays[2].since)["production"].number == 3
     assert not model[3].check("production")
-    assert "frozen by ana@team until 2099" in str(model[1].check("staging"))
+    report = str(model[1].check("staging"))
+    assert "frozen by ana@team until 2099" in report
+    assert "a gate that this release does not know" in report
 
 
-def test_old_decisions_are_explained(governed):
+def test_old_decisions_are_explained(golden):
     """Every one is judged again to what was recorded, the override too."""
-    decisions = governed["churn"].history()
+    decisions = [d for model in golden.models() for d in model.history()]
 
-    assert {d.kind for d in decisions} == {
-        "alias.set",
-        "approval.withdrawn",
-        "policy.adopted",
-        "stage.cleared",
-        "stage.frozen",
-        "stage.promoted",
-        "stage.rolled_back",
-        "stage.unfrozen",
-        "version.approved",
-        "version.rejected",
-    }
+    assert {d.kind for d in decisions} == set(DECISIONS.rules)
     for decision in decisions:
         explained = decision.explain()
         assert explained, str(explained)
     assert [d.number for d in decisions if d.override] == [4]
 
 
-def test_decisions_go_on_in_an_old_registry(governed):
+def test_decisions_go_on_in_an_old_registry(golden):
     """A roll-back to what was live before, and a promotion by the old policy."""
-    model = governed["churn"]
+    model = golden["risk"]
 
-    assert model.rollback("production", reason="r").number == 2
+    assert model.rollback("production", reason="r", to=3).number == 3
     with pytest.raises(mv.errors.GateFailedError, match="rolled back from it"):
-        model[4].promote("production", reason="r")
-    model[4].promote("production", reason="it was not that", override=True)
+        model[2].promote("production", reason="r")
+    model[2].promote("production", reason="it was not that", override=True)
 
-    assert model.stages["production"] == [4]
-    assert governed.verify(), str(governed.verify())
+    assert model.stages["production"] == [2]
+    assert golden.verify(), str(golden.verify())
+    assert golden.audit()
 
 
 def _json_files():
@@ -285,9 +367,9 @@ def test_records_survive_a_round_trip():
     unknown = 0
     for name in _json_files():
         value = json.loads((GOLDEN / name).read_bytes())
-        record = from_json(RECORDS.get(Path(name).name, Entry), value, name)
+        kind = ForkRecord if name.startswith("forks") else RECORDS.get(Path(name).name, Entry)
+        record = from_json(kind, value, name)
 
-        assert to_json(record) == value, name
         assert json.loads(_json.dumps(to_json(record))) == value, name
         if "from_a_newer_release" in value:
             assert record.extra == {"from_a_newer_release": NEWER}

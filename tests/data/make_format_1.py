@@ -1,10 +1,12 @@
 """Make `format-1/`, the registry that every later release must read.
 
-It was run once, when the format was settled, and what it made is kept for ever:
+It was run when the format was settled, and what it made is kept for ever:
 
     python tests/data/make_format_1.py
 
-Clock, nonces, actor and environment are fixed, so that the same code gives the same bytes.
+Clock, chance, actors, environment and git are fixed, and nothing says where it was run, so that
+the same code gives the same bytes. Beside the registry it writes the digest of each file, and
+what it is to be read as (`tests/golden.py`).
 """
 
 import hashlib
@@ -13,21 +15,32 @@ import os
 import pickle
 import random
 import shutil
+import sys
+import time
+import warnings
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
 import attrs
+import fsspec
+import numpy as np
+import pandas as pd
 
 import modelversion as mv
-from modelversion import home, journal, snapshot, versions
+from modelversion import home, journal, registry, snapshot, versions
 from modelversion._json import dumps
-from modelversion.records import EnvironmentRecord
+from modelversion.records import EnvironmentRecord, InstalledFrom, LockRecord
 from modelversion.schema import to_json
+from modelversion.source import capture
+from modelversion.source.git import GitState
 
 HERE = Path(__file__).parent
-TARGET = HERE / "format-1"
+sys.path.append(str(HERE.parent))
+from golden import what_it_says  # noqa: E402
+
 NEWER = {"from_a_newer_release": {"list": [1, "zwei", None], "deep": {"$float": "nan"}}}
+RAW = "memory://raw/churn.csv"
 PARAMS = {
     "C": 1,
     "rate": 0.1,
@@ -43,6 +56,29 @@ PARAMS = {
     "raw": b"\x00\xff",
     "nested": {"$dollar": {"a": 1}},
 }
+ENVIRONMENT = EnvironmentRecord(
+    python="3.11.7",
+    implementation="cpython",
+    platform="Linux-6.1-x86_64-with-glibc2.36",
+    packages={"acme": "0.1", "numpy": "2.4.6", "scikit-learn": "1.9.1"},
+    installed_from={"acme": InstalledFrom(url="https://git.example.org/acme", vcs="git")},
+    lock_files=(LockRecord(path="uv.lock", sha256="0" * 64, size=1234),),
+    host="build-7",
+    cpu="an old one",
+    cores=2,
+    memory_bytes=2**33,
+    peak_memory_bytes=2**28,
+    variables={"OMP_NUM_THREADS": "2"},
+)
+GIT = GitState(
+    commit="4" * 40,
+    branch="main",
+    remote="https://git.example.org/team/churn.git",
+    dirty=True,
+    patch=("--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-old\n+new\n",),
+    changed=("train.py",),
+    untracked=("notes.txt",),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,15 +103,17 @@ class Clock:
 
 
 def fix():
-    """Take chance and this machine out of what is written."""
+    """Take chance, time and this machine out of what is written."""
     os.urandom = random.Random(1).randbytes
-    fixed = EnvironmentRecord(
-        python="3.11.7",
-        implementation="cpython",
-        platform="Linux-6.1-x86_64-with-glibc2.36",
-        packages={"numpy": "2.4.6", "scikit-learn": "1.9.1"},
-    )
-    snapshot.environment = lambda: fixed
+    random.seed(1)
+    np.random.seed(1)
+    time.perf_counter = lambda: 1.5
+    snapshot.environment = lambda: ENVIRONMENT
+    capture.start_reading = lambda folder: GIT
+    # The code of a plain save would be this file, which may change.
+    registry.of_caller = lambda: None
+    # A merge beside the caller draws random names when it likes.
+    journal.Journal.__init__.__kwdefaults__["run"] = lambda job: job()
 
 
 def write_newer_fields():
@@ -89,8 +127,11 @@ def value(i):
     return {"weights": [0.1 * i, -0.5], "names": ("a", "b"), "raw": bytes([i]), "n": i}
 
 
+# ---- versions ------------------------------------------------------------------------------------
+
+
 def make_churn(registry):
-    """A model with all kinds of entries, enough of them for a merge."""
+    """A model with all kinds of facts, enough of them for a merge."""
     for i in range(1, 4):
         registry.save(
             "Churn",
@@ -106,7 +147,9 @@ def make_churn(registry):
     registry.gc(older_than=timedelta(0))
     buffers = [bytearray(b"packed" * 1000), bytearray(2**20), bytearray(b"again" * 1001)]
     registry.save("churn", [pickle.PickleBuffer(b) for b in buffers], metrics={"auc": 0.95})
-    registry.save("churn", metrics={"auc": mv.metric(float("nan"), higher_is_better=True)})
+    nan = {"auc": mv.metric(float("nan"), higher_is_better=True)}
+    registry.save("churn", metrics=nan)
+    registry.save("churn", metrics=nan)  # a repeat
     make_remarks(registry["churn"])
 
 
@@ -127,28 +170,140 @@ def make_remarks(churn):
     churn[2].withdraw(reason="by mistake")
     churn[2].restore(reason="it was fine")
     churn[4].delete(reason="not needed")
+    versions.claim_number(churn._line)  # a save that was killed
 
 
-def main():
-    """Write the registry, the digests of its files, and what it is to be read as."""
-    fix()
-    shutil.rmtree(TARGET, ignore_errors=True)
-    registry = mv.Registry(TARGET, actor="ana@team", clock=Clock())
-    make_churn(registry)
+@mv.step
+def scaled(frame, *, by=2):
+    return frame.assign(b=frame.b / by)
+
+
+def fit(frame, *, seed=7, password="hunter2"):  # noqa: S107 - to be redacted
+    ready = scaled(frame)
+    for i in range(3):
+        mv.log_metrics({"val/loss": 1 / (i + 1)}, step=i)
+    mv.log_data(ids=np.arange(4), odd=object())
+    mv.log_metrics(auc=0.8125)
+    mv.log_artifact("note.txt", "fitted\n")
+    return {"mean": float(ready.b.mean())}
+
+
+def make_tracked(registry):
+    """A tracked function, with steps, data, code, git, series and what was measured since."""
+    raw = fsspec.filesystem("memory")
+    raw.pipe("/raw/churn.csv", b"a,b\nx,1\ny,2\n,4\n")
+    raw.store["/raw/churn.csv"].modified = datetime(2026, 10, 1, tzinfo=UTC)
+    frame = mv.data(RAW, name="train").read(pd.read_csv)
+    train = registry.track("Forecast")(fit)
+    train(frame)
+    train(frame, seed=8)
+    served = registry["forecast"][1]
+    for day in range(1, 34):  # enough for a merge
+        window = (date(2026, 9, 1) + timedelta(days=day - 1), date(2026, 9, 1) + timedelta(days=day))
+        served.observe({"auc": 0.8 - day / 256}, n=100 + day, window=window, source="monitor")
+    served.observe({"auc": 0.75, "drift": float("inf")}, slice="EU")
+
+
+def make_copies(registry, clock):
+    """Versions of another registry, one with a parent, a note and a withdrawal."""
+    lab = mv.Registry("memory://lab", actor="eva@lab", clock=clock)
+    lab.save("Base", value(1), params={"C": 1}, tags={"site": "lab"})
+    lab.save("base", value(2), params={"C": 2}, parents=["base:1"])
+    lab["base"][1].tag(site="roof", checked=True)
+    lab["base"][1].note("from the lab")
+    lab["base"][1].withdraw(reason="a bad day", use_instead=2)
+    lab.copy(lab["base"], to=registry)
+
+
+# ---- stages --------------------------------------------------------------------------------------
+
+
+def make_stages(registry, bob):
+    """Every kind of decision on stages, under stages and policies that changed."""
+    for i in range(1, 5):
+        registry.save("Risk", value(i), metrics={"auc": 0.8 + i / 64}, tags={"team": "risk"})
+    model, reviewed = registry["risk"], bob["risk"]
+    model[1].promote("production", reason="first release")
+    registry.set_policy(
+        "production",
+        after="staging",
+        soak=timedelta(seconds=1),
+        approvals=1,
+        reason_required=True,
+        gates=[
+            mv.gates.at_least("auc", 0.8),
+            mv.gates.at_most("auc", 1),
+            mv.gates.not_worse_than("production", "auc", by=0.002),
+            mv.gates.requires(["tags.team"]),
+            mv.gates.same_data_schema("production"),
+            mv.gates.any_of("operator:is_not", mv.gates.all_of(mv.gates.smaller_than(10**9))),
+            mv.gates.verified(),
+        ],
+    )
+    for number in (2, 3):
+        model[number].promote("staging")
+        reviewed[number].approve("production", reason="reviewed")
+        model[number].promote("production", reason=f"CR-{number}")
+    reviewed[4].reject("production", reason="unfair")
+    model.rollback("production", reason="latency")
+    model[4].promote("production", reason="incident", override=True)
+    reviewed[4].withdraw_approval("production", reason="it is live")
+    make_shared(registry, model)
+
+
+def make_shared(registry, model):
+    """Freezes, and a shared stage under stages that were set since."""
+    model.freeze("staging", until="2099-01-01", reason="audit")
+    model.freeze("production", reason="audit")
+    model.unfreeze("production", reason="done")
+    model.clear_stage("staging", reason="end of the pilot")
+    registry.set_stages(["canary", "staging", "production"], shared=["canary"])
+    newer = mv.gates.Gate("of_a_newer_release", {"threshold": 1})
+    registry.set_policy("staging", gates=[newer], allow_override=False)
+    model[2].promote("canary")
+    model[3].promote("canary")
+    model.rollback("production", reason="a named one", to=2)
+    model.set_alias("champion", 3)
+    for i in range(12):  # enough for a merge
+        model.set_alias("next", i % 4 + 1)
+
+
+def make_newer(registry):
+    """What a release to come writes, as far as this one has to understand it."""
     write_newer_fields()
     registry.save("newer", value(7), params={"a": 1}, artifacts={"x.txt": "x"})
     registry["newer"].latest.tag(kept=True)
     registry["newer"].set_alias("best", 1)
-    for thread in journal.threading.enumerate():
-        if thread.name == "modelversion-merge":
-            thread.join()
-    files = sorted(path for path in TARGET.rglob("*") if path.is_file())
+    registry["newer"].latest.promote("canary", reason="first")
+    registry["newer"].latest.observe({"auc": 0.5})
+    registry.fork(reason="a copy for the tests")
+    registry.save("newer", value(8))
+
+
+def make(target):
+    """Write the registry."""
+    fix()
+    warnings.simplefilter("ignore")
+    shutil.rmtree(target, ignore_errors=True)
+    clock = Clock()
+    registry = mv.Registry(target, actor="ana@team", clock=clock)
+    make_churn(registry)
+    make_tracked(registry)
+    make_copies(registry, clock)
+    make_stages(registry, mv.Registry(target, actor="bob@team", clock=clock))
+    make_newer(registry)
+
+
+def main():
+    """Write the registry, the digests of its files, and what it is to be read as."""
+    target = HERE / "format-1"
+    make(target)
+    files = sorted(path for path in target.rglob("*") if path.is_file())
     sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.relative_to(HERE)}" for f in files]
     (HERE / "format-1.sha256").write_text("\n".join(sums) + "\n")
-    digests = {v.ref: v.digest for model in registry.models() for v in model}
-    known = {"registry": registry.id, "digests": digests}
-    (HERE / "format-1.json").write_text(json.dumps(known, indent=1) + "\n")
+    known = what_it_says(mv.Registry(target))
+    (HERE / "format-1.json").write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    make(Path(sys.argv[1])) if sys.argv[1:] else main()
