@@ -56,8 +56,9 @@ schemas: $(VENV)/.installed-test  ## the JSON Schemas of the format, into docs/r
 test-browser: $(VENV)/.installed-browser tests/browser/node_modules  ## displays in JupyterLab, by Chromium and axe
 	$(BIN)/python -m pytest -q tests/browser
 
-tests/browser/node_modules:
-	cd tests/browser && npm install --silent --no-package-lock axe-core
+tests/browser/node_modules: tests/browser/package.json
+	cd tests/browser && npm install --silent --no-package-lock
+	@touch $@
 
 test-notebooks: $(VENV)/.installed-test  ## run the notebooks
 	$(BIN)/python -m pytest -q tests/test_notebooks.py

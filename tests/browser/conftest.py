@@ -19,6 +19,14 @@ ROOT = HERE.parent.parent
 PICTURES = Path(os.environ.get("MODELVERSION_TEST_PICTURES", HERE / "pictures"))
 AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
 PATIENCE = 240  # seconds: the machine may be busy
+# JupyterLab hides everything, and fades a splash over it, while it starts and changes its theme;
+# HTML comes into an output some time after the output does.
+SETTLED = """() => {
+    const shell = document.querySelector('.jp-LabShell');
+    const outputs = [...document.querySelectorAll('.jp-RenderedHTML')];
+    return shell && shell.checkVisibility() && !document.querySelector('#jupyterlab-splash')
+        && outputs.every(output => output.firstElementChild && output.checkVisibility());
+}"""
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +108,10 @@ def chromium():
 
 
 class Notebook:
-    """A notebook in JupyterLab: what it shows, and what the page asked for or ran."""
+    """A notebook in JupyterLab: what it shows, and what the page asked for or ran.
+
+    Whatever changes what there is to see returns when it can be seen.
+    """
 
     def __init__(self, page, address):
         self.page = page
@@ -116,6 +127,10 @@ class Notebook:
             "() => window.jupyterapp && window.jupyterapp.shell.currentWidget"
         )
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+        return self._settled()
+
+    def _settled(self):
+        self.page.wait_for_function(SETTLED)
         return self
 
     def run(self):
@@ -129,7 +144,7 @@ class Notebook:
             "() => [...document.querySelectorAll('.jp-OutputArea-output')]"
             ".some(output => output.textContent.includes('the-very-end'))"
         )
-        return self
+        return self._settled()
 
     def theme(self, name):
         """Change between light and dark."""
@@ -139,10 +154,13 @@ class Notebook:
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
         )
         self.page.wait_for_selector(f'body[data-jp-theme-light="{light}"]', state="attached")
-        return self
+        return self._settled()
 
     def axe(self):
-        """Give axe's violations in our displays, and how many nodes' contrast it has checked."""
+        """Give axe's violations in our displays, and how many nodes' contrast it has checked.
+
+        A text whose contrast axe could not tell is a violation, as one that is too pale.
+        """
         # Inside JupyterLab's scrolling panels axe judges no contrast at all.
         self.page.add_style_tag(content="body{overflow:visible!important}")
         self.page.add_script_tag(content=AXE.read_text("utf-8"))
@@ -152,7 +170,8 @@ class Notebook:
                 const result = await axe.run({include: [['.jp-RenderedHTML']]});
                 const checked = result.passes.filter(rule => rule.id === 'color-contrast')
                     .flatMap(rule => rule.nodes).length;
-                return {checked, violations: result.violations.map(rule =>
+                const unclear = result.incomplete.filter(rule => rule.id === 'color-contrast');
+                return {checked, violations: [...result.violations, ...unclear].map(rule =>
                     [rule.id, rule.nodes.length, rule.nodes[0].html.slice(0, 200)])};
             }"""
         )

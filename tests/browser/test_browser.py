@@ -36,6 +36,19 @@ def test_every_display_is_readable_in_both_themes(shown, theme):
     assert checked > 60
 
 
+def test_what_is_covered_counts_as_unread(shown):
+    """The mutant with something in front of everything has no text whose contrast is known."""
+    shown.page.evaluate(
+        """() => document.body.insertAdjacentHTML('beforeend',
+            '<p id="cover" style="position:absolute;inset:0;margin:0;background:#fff"></p>')"""
+    )
+
+    _, checked = shown.axe()
+    shown.page.evaluate("() => document.querySelector('#cover').remove()")
+
+    assert checked == 0
+
+
 def test_every_display_is_there(shown):
     """Each cell has one output, which is HTML of ours and no traceback."""
     outputs = shown.page.query_selector_all(".jp-RenderedHTML")
@@ -68,23 +81,23 @@ def test_every_section_opens_by_keyboard(shown):
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"), [('registry["', "churn"), ('churn["', "champion"), ('churn["', "latest")]
+    ("typed", "offered"),
+    [
+        ('things["registry"]["', ["churn", "upsell"]),
+        ('things["model"]["', ["production", "champion", "challenger", "latest"]),
+    ],
 )
-def test_tab_completes_names_and_aliases(notebook, write, typed, offered):
-    """Models of a registry, aliases and `latest` of a model."""
-    name = write(
-        f"complete-{offered}",
-        START.format(place="complete", word="'plan'")
-        + "\nregistry, churn = things['registry'], things['model']",
-    )
-    notebook.open(name).run()
-    page = notebook.page
+def test_tab_completes_names_stages_and_aliases(shown, typed, offered):
+    """Models of a registry; stages that hold a version, aliases and `latest` of a model."""
+    page = shown.page
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:insert-cell-below')")
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:enter-edit-mode')")
     page.keyboard.type(typed)
     page.keyboard.press("Tab")
 
-    page.wait_for_selector(f".jp-Completer-item:has-text('{offered}')")
+    for name in offered:
+        page.wait_for_selector(f".jp-Completer-item:has-text('{name}')")
+    page.keyboard.press("Escape")
 
 
 # ---- hostile texts
