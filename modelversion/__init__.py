@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from modelversion.run import Run
     from modelversion.secret import Secret
     from modelversion.steps import step
+    from modelversion.storage.cache import Cache
     from modelversion.table import Versions
     from modelversion.tracking import (
         Call,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
+    "Cache": "storage.cache",
     "Call": "tracking",
     "Checkpoint": "checkpoint",
     "Code": "code",
@@ -89,6 +91,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Cache",
     "Call",
     "Checkpoint",
     "Code",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from modelversion.errors import (
     ArtifactNotFoundError,
@@ -17,6 +18,9 @@ from modelversion.errors import (
 )
 from modelversion.records import FileRecord
 from modelversion.storage import KeyAbsent, Store
+
+if TYPE_CHECKING:
+    from modelversion.storage.cache import Copies
 
 PIECE = 4 * 2**20
 _SMALL = 4 * 2**20
@@ -29,8 +33,17 @@ _VERIFIED: dict[tuple[int, ...], str] = {}
 class VersionFiles:
     """The files that a `version.json` lists, in the folder it stands in."""
 
-    def __init__(self, store: Store, folder: str, files: Iterable[FileRecord], name: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        files: Iterable[FileRecord],
+        name: str,
+        *,
+        cache: Copies | None = None,
+    ) -> None:
         self._store = store
+        self._cache = cache
         self._folder = folder
         self._name = name
         self._files = {file.path: file for file in files}
@@ -54,13 +67,20 @@ class VersionFiles:
         """Get small files that are about to be read, in one round trip where each is one."""
         if not self._store.remote:
             return
-        small = [path for path in paths if self.record(path).size <= _SMALL]
+        small = [path for path in paths if self._is_small_and_elsewhere(self.record(path))]
         found = self._store.read_many([f"{self._folder}/{path}" for path in small])
         self._ahead = dict(zip(small, found, strict=True))
+
+    def _is_small_and_elsewhere(self, record: FileRecord) -> bool:
+        kept = self._cache is not None and self._cache.holds(record.sha256, record.size)
+        return record.size <= _SMALL and not kept
 
     def read(self, path: str) -> bytearray:
         """Give a file's verified bytes."""
         record = self.record(path)
+        kept = None if self._cache is None else _kept(self._cache, record)
+        if kept is not None:
+            return kept
         ahead, key = self._ahead.pop(record.path, None), f"{self._folder}/{record.path}"
         try:
             # Opened here, not by a helper: the path of a load is kept short.
@@ -69,6 +89,8 @@ class VersionFiles:
         except KeyAbsent as e:
             raise self._missing(record) from e
         self._compare(record, size, digest)
+        if self._cache is not None:
+            self._cache.add(record.sha256, data)
         return data
 
     def views(self, paths: list[str], *, mmap: bool) -> dict[str, memoryview]:
@@ -85,9 +107,20 @@ class VersionFiles:
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """Give a file's bytes piece by piece; the last piece comes only if all were right."""
-        record = self.record(path)
+        record, cache = self.record(path), self._cache
+        copy = None if cache is None else _hashed_copy(cache, record)
+        if cache is None or copy is not None:
+            yield from self._pieces(record, copy or self._open(record))
+            return
+        with cache.filling(record.sha256, record.size) as filling:
+            for piece in self._pieces(record, self._open(record)):
+                filling.write(piece)
+                yield piece
+            filling.keep()
+
+    def _pieces(self, record: FileRecord, source: BinaryIO) -> Iterator[bytes]:
         hasher, size, held = hashlib.sha256(), 0, b""
-        with self._open(record) as file:
+        with source as file:
             while piece := file.read(PIECE):
                 hasher.update(piece)
                 size += len(piece)
@@ -100,8 +133,9 @@ class VersionFiles:
         yield held
 
     def check(self, path: str) -> None:
-        """Raise unless a file's bytes are the committed ones."""
-        for _ in self.pieces(path):
+        """Raise unless a file's bytes are the committed ones, where they are stored."""
+        record = self.record(path)
+        for _ in self._pieces(record, self._open(record)):
             pass
 
     def _open(self, record: FileRecord) -> BinaryIO:
@@ -117,10 +151,10 @@ class VersionFiles:
         from mmap import ACCESS_COPY, mmap
 
         record = self.record(path)
-        key = f"{self._folder}/{record.path}"
-        if self._store.local_path(key) is None or record.size == 0:
+        mappable = self._mappable(record)
+        if mappable is None:
             return self.read(path)
-        with self._open(record) as file:
+        with mappable as file:
             status = os.fstat(file.fileno())
             if status.st_size != record.size:
                 self._compare(record, status.st_size, "")
@@ -129,18 +163,40 @@ class VersionFiles:
             mapped = mmap(file.fileno(), 0, access=ACCESS_COPY)
         identity = _identity(status)
         if _VERIFIED.get(identity) != record.sha256:
-            self._compare(record, record.size, hashlib.sha256(mapped).hexdigest())
+            digest = hashlib.sha256(mapped).hexdigest()
+            if digest != record.sha256 and self._place(record) is None:
+                return self.read(path)  # the copy is wrong, and is fetched again
+            self._compare(record, record.size, digest)
             _remember(identity, record.sha256)
         return memoryview(mapped).toreadonly()
 
+    def _place(self, record: FileRecord) -> str | None:
+        return self._store.local_path(f"{self._folder}/{record.path}")
+
+    def _mappable(self, record: FileRecord) -> BinaryIO | None:
+        """Open the file on this machine's disk: the stored one, or the cache's copy of it."""
+        if record.size == 0:
+            return None
+        if self._place(record) is not None:
+            return self._open(record)
+        if self._cache is None:
+            return None
+        if not self._cache.holds(record.sha256, record.size):
+            for _ in self.pieces(record.path):
+                pass
+        return self._cache.open(record.sha256, record.size)
+
     def _verified(self, path: str) -> bool:
         """Tell whether a file was hashed in this process and has not changed since."""
-        place = self._store.local_path(f"{self._folder}/{path}")
+        record = self.record(path)
+        place = self._place(record)
+        if place is None and self._cache is not None:
+            place = self._cache.path(record.sha256)
         try:
             known = place is not None and _VERIFIED.get(_identity(os.stat(place)))
         except OSError:
             return False
-        return known == self.record(path).sha256
+        return known == record.sha256
 
     def _compare(self, record: FileRecord, size: int, digest: str) -> None:
         if size != record.size:
@@ -167,6 +223,33 @@ def _read_hashed(file: BinaryIO, size: int) -> tuple[bytearray, int, str]:
         hasher.update(view[at : at + count])
         at += count
     return data, size + len(file.read(1)), hasher.hexdigest()
+
+
+def _kept(cache: Copies, record: FileRecord) -> bytearray | None:
+    """Give what a cache has of a file, if it is right; drop it if it is not."""
+    file = cache.open(record.sha256, record.size)
+    if file is None:
+        return None
+    with file, contextlib.suppress(OSError):
+        data, size, digest = _read_hashed(file, record.size)
+        if (size, digest) == (record.size, record.sha256):
+            return data
+    cache.drop(record.sha256)
+    return None
+
+
+def _hashed_copy(cache: Copies, record: FileRecord) -> BinaryIO | None:
+    """Open what a cache has of a file once all of it was hashed: its first piece goes out first."""
+    file = cache.open(record.sha256, record.size)
+    if file is None:
+        return None
+    with contextlib.suppress(OSError):
+        if hashlib.file_digest(file, "sha256").hexdigest() == record.sha256:  # type: ignore[arg-type]
+            file.seek(0)
+            return file
+    file.close()
+    cache.drop(record.sha256)
+    return None
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from modelversion import _json, layout, place
 from modelversion.errors import (
@@ -32,6 +33,9 @@ from modelversion.schema import from_json, stored
 from modelversion.state import MODELS, Fold, Models
 from modelversion.storage import KeyTaken, Store, nonce
 
+if TYPE_CHECKING:
+    from modelversion.storage.cache import Copies
+
 _HARMLESS = (".gitignore", ".DS_Store", "desktop.ini")
 
 
@@ -43,8 +47,17 @@ def utc_now() -> datetime:
 class Home:
     """Where a registry lives, who acts, and which clock tells the time."""
 
-    def __init__(self, store: Store, actor: Actor, clock: Clock, ids: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        actor: Actor,
+        clock: Clock,
+        ids: tuple[str, ...] = (),
+        *,
+        cache: Copies | None = None,
+    ) -> None:
         self.store = store
+        self.cache = cache
         self.actor = actor
         self.clock = clock
         # Whether to say where the registry is when it is made.
@@ -55,8 +68,9 @@ class Home:
         self._policies: Journal | None = None
         self._names: dict[str, str] = {}
 
-    def __reduce__(self) -> tuple[type[Home], tuple[Store, Actor, Clock, tuple[str, ...]]]:
-        return Home, (self.store, self.actor, self.clock, self._ids)
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_of = (self.store, self.actor, self.clock, self._ids)
+        return Home, made_of, {"cache": self.cache}
 
     def now(self) -> str:
         """Give the clock's time as stored."""

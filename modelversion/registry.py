@@ -43,6 +43,7 @@ from modelversion.writing import Writer
 
 if TYPE_CHECKING:
     from modelversion.past import RegistryAt
+    from modelversion.storage.cache import Cache, Copies
 
 
 class Registry(Oversight, Shown):
@@ -59,6 +60,7 @@ class Registry(Oversight, Shown):
         actor: str | None = None,
         allow_pickle: Allow | None = None,
         writers: str = "many",
+        cache: bool | str | os.PathLike[str] | Cache | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Open a registry.
@@ -72,6 +74,9 @@ class Registry(Oversight, Shown):
                 False (default elsewhere), or a list of exact names as `"module:name"`.
             writers: `"single"` if no two processes ever write at once; it allows filesystems
                 that cannot create a file exactly once.
+            cache: Where files that were read are kept on this machine: a folder or a
+                `modelversion.Cache`; True and False turn it on and off. By default it is on for
+                remote places, in `$MODELVERSION_CACHE` or the user's folder for caches.
             clock: Gives the time; it orders nothing.
         """
         check_allow(allow_pickle)
@@ -83,6 +88,7 @@ class Registry(Oversight, Shown):
                 "actor": find_actor(actor),
                 "clock": clock,
                 "allow": allow_pickle,
+                "cache": cache,
                 "default": url is None,
             }
         )
@@ -92,7 +98,9 @@ class Registry(Oversight, Shown):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._state = state
-        self._home = Home(state["store"], state["actor"], state["clock"])
+        # Chosen where it is used: a handle that was sent to another machine keeps files there.
+        cache = _cache(state["cache"], remote=state["store"].remote)
+        self._home = Home(state["store"], state["actor"], state["clock"], cache=cache)
         self._allow: Allow | None = state["allow"]
         self._home.announces = state["default"]
         self._histories: dict[str, History] = {}
@@ -460,3 +468,11 @@ class Registry(Oversight, Shown):
             found = f"{item!r:.60}: none, or of another registry"
             raise InvalidInputError(f"copy takes references and versions, found {found}")
         return item
+
+
+def _cache(word: Any, *, remote: bool) -> Copies | None:
+    if word is None and not remote:
+        return None
+    from modelversion.storage.cache import chosen
+
+    return chosen(word, remote=remote)

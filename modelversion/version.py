@@ -169,7 +169,7 @@ class Version(Recorded, Shown):
         """Load the object; size and sha256 of every byte are checked before it is parsed.
 
         Args:
-            mmap: Map buffers of a local registry read-only, without a copy.
+            mmap: Map buffers read-only, without a copy: of a local registry, or of the read cache.
             allow_pickle: True, False or a list of exact names such as `"builtins:set"`;
                 None takes the registry's word.
 
@@ -189,6 +189,8 @@ class Version(Recorded, Shown):
             registry_id=line.registry_id,
         )
         number = self._pointer.number
+        if number in decided.deleted:
+            refuse_deleted(line, number)
         why = decided.withdrawn.get(number)
         if why is not None:
             warn_withdrawn(line, number, why)

@@ -490,5 +490,6 @@ def open_version(line: Line, version: Pointer) -> Opened:
             line.records.pop(next(iter(line.records)), None)
         line.records[version] = record
     name = line.label(version.number)
-    files = VersionFiles(line.home.store, line.folder(version.number), record.files, name)
+    folder, cache = line.folder(version.number), line.home.cache
+    files = VersionFiles(line.home.store, folder, record.files, name, cache=cache)
     return Opened(record, files)

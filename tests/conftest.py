@@ -37,6 +37,7 @@ def environment(monkeypatch):
     for name in list(os.environ):
         if name.startswith(_TELLING) and not name.startswith("MODELVERSION_TEST_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("MODELVERSION_CACHE", "off")
     return monkeypatch
 
 

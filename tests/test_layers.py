@@ -226,6 +226,7 @@ SIBLINGS = {
         "_proof": {"_explain"},
         "_published": {"_explain", "_link"},
         "_sftp": {"_explain", "_link", "_proof"},
+        "cache": set(),
         "spool": {"_local"},
     },
     "views": {

@@ -12,6 +12,10 @@ from modelversion.lineage import Lineage
 from modelversion.observing import Observation, Observations
 
 registry = mv.Registry("somewhere", actor="ana@team", allow_pickle=True)
+cache = mv.Cache("somewhere", max_bytes=10**9)
+assert_type(cache.size, int)
+mv.Registry("somewhere", cache=cache)
+mv.Registry("somewhere", cache=False)
 model = registry["churn"]
 version = registry.save("churn", {"w": 1}, params={"C": 1.0}, metrics={"auc": mv.metric(0.9)})
 
