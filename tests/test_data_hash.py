@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import warnings
 import zoneinfo
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import modelversion as mv
@@ -182,13 +183,94 @@ def test_blocks_begin_at_logical_rows(rows):
 @given(st.lists(st.none() | st.text(max_size=4) | st.just(float("nan")), max_size=30))
 @settings(max_examples=100, deadline=None)
 def test_texts_are_the_same_with_and_without_arrow(rows):
-    """The two ways of hashing objects that are texts agree."""
+    """The three ways of hashing objects that are texts agree: joined, by Arrow, one by one."""
     values = np.array([*rows, "x"], dtype=object)[:-1]
 
     with pytest.MonkeyPatch.context() as patch:
         found = mv.fingerprint(values).digest
-        patch.setattr(_objects, "_texts_by_arrow", _objects._texts_by_join)
+        patch.setattr(_objects, "_texts_by_join", lambda values: None)
         assert mv.fingerprint(values).digest == found
+        patch.setattr(_objects, "_texts_by_arrow", lambda values: None)
+        assert mv.fingerprint(values).digest == found
+
+
+@given(st.lists(st.text(max_size=5), max_size=20))
+@settings(max_examples=200, deadline=None)
+@example(["\0", "a\0", ""])
+@example(["\ud800", "\udc00", "ä€😀"])
+def test_lengths_are_those_of_the_bytes(rows):
+    """Whatever stands in texts, also what they are told apart by, each keeps its length."""
+    lengths, joined = _texts.encode_texts(rows)
+
+    encoded = [row.encode("utf-8", "surrogatepass") for row in rows]
+    assert lengths.dtype == "<u4"
+    assert lengths.tolist() == [len(row) for row in encoded]
+    assert joined == b"".join(encoded)
+
+
+def test_a_text_that_is_too_long_is_refused():
+    """A length that its four bytes cannot hold is never cut."""
+
+    class Long:
+        def __len__(self):
+            return 2**32
+
+    with pytest.raises(FingerprintError, match="4 GiB"):
+        _texts.lengths_of([Long()])
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+def test_long_texts_take_little_memory():
+    """Documents are copied a few at a time, so that a column of them needs no room of its size."""
+    page = "x" * 50_000
+    script = f"""
+        import numpy as np, pathlib, modelversion as mv
+        def status(field):
+            lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+            return int(next(l for l in lines if l.startswith(field)).split()[1]) // 1024
+        values = np.array([chr(97 + i % 26) * {len(page)} for i in range(6000)], dtype=object)
+        mv.fingerprint(values[:100])
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+        before = status("VmRSS")
+        mv.fingerprint(values)
+        print(status("VmHWM") - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+
+    assert int(done.stdout) < 64, "megabytes more, of 286"
+
+
+NANS = {"the one": 0, "negative": -(2**63), "with a payload": 5}
+
+
+@pytest.mark.parametrize("kind", NANS)
+@pytest.mark.parametrize("first", [0, 10, _core.STEP + 10, 3 * _core.STEP])
+def test_a_nan_is_a_nan_wherever_it_shows_first(kind, first):
+    """What was hashed before the first odd NaN was seen is as it would be without it."""
+    values = np.arange(4.0 * _core.STEP)
+    values[first::7] = np.nan
+    odd = values.copy()
+    odd.view("i8")[first::7] |= NANS[kind]
+
+    found = mv.fingerprint(odd)
+
+    assert found == mv.fingerprint(values)
+    assert found.profile["values"].nulls == len(range(first, len(values), 7))
+
+
+def test_without_the_second_look_an_odd_nan_shows(monkeypatch):
+    """Taking back what was hashed is what makes every NaN the same."""
+    odd = np.arange(10.0)
+    odd[3] = np.nan
+    plain = mv.fingerprint(odd).digest
+    odd.view("i8")[3] |= -(2**63)
+    assert mv.fingerprint(odd).digest == plain
+
+    monkeypatch.setattr(_numpy.FloatKernel, "_with_one_nan", lambda self, part: part)
+
+    assert mv.fingerprint(odd).digest != plain
 
 
 def test_threads_change_nothing(monkeypatch):
@@ -265,7 +347,8 @@ MUTANTS = {
     "number of items": (_containers, "_counted", lambda tag, parts: tag + b"".join(parts),
         "containers"),
     "order of sets and dicts": (_containers, "sorted", list, "containers"),
-    "lengths of texts": (_texts, "lengths_of", lambda rows: np.zeros(len(rows), "<u4"), "arrays"),
+    "lengths of texts": (_texts, "_text_lengths", lambda rows: np.zeros(len(rows), "<u4"),
+        "arrays"),
     "names of files": (_files, "_line", lambda name, digest: digest.encode(), "files"),
     "missing objects": (_objects, "is_missing", lambda value: value is None or value is pd.NA,
         "decimals"),

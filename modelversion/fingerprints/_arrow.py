@@ -26,7 +26,7 @@ from modelversion.fingerprints._core import (
 )
 from modelversion.fingerprints._numpy import FixedKernel, FloatKernel, TemporalKernel
 from modelversion.fingerprints._result import Fingerprint, type_name
-from modelversion.fingerprints._texts import encode_decimals
+from modelversion.fingerprints._texts import TOO_LONG, encode_decimals
 
 
 def accepts(value: Any) -> bool:
@@ -227,7 +227,7 @@ class _Texts:
 
     def _update(self, lengths: Any, data: Any, start: int, stop: int) -> None:
         if len(lengths) and int(lengths.max()) >= 2**32:
-            raise FingerprintError("a text of 4 GiB or more has no data hash; keep it as a file")
+            raise FingerprintError(TOO_LONG)
         self._lengths.update(lengths.astype("<u4"))
         if stop > start:
             self._text.update(memoryview(data)[start:stop])

@@ -28,7 +28,7 @@ from modelversion.fingerprints._objects import ObjectSource
 from modelversion.fingerprints._result import Fingerprint, fingerprint_of, type_name
 from modelversion.fingerprints._texts import encode_texts, lengths_of
 
-# Bytes of interleaved columns that are walked through at a time.
+# Bytes of interleaved columns, or of wide values, that are walked through at a time.
 _GATHERED = 2 * 2**20
 _TEMPORAL = {"M": "datetime", "m": "duration"}
 _MICROSECONDS = {"W": 604_800_000_000, "D": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000}
@@ -154,7 +154,8 @@ class NumpySource:
 def _interleaved(values: Any) -> tuple[Any, int]:
     """Group the columns of one two-dimensional block, so that its memory is read once."""
     if values.flags.c_contiguous or values.ndim != 1:
-        return None, STEP
+        # Wide values, such as texts of a fixed width, are copied to be read.
+        return None, max(8, min(STEP, 2 * _GATHERED // max(values.dtype.itemsize, 1) // 8 * 8))
     owner = values
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
@@ -193,12 +194,10 @@ class FixedKernel:
     def take(self, values: Any, missing: Any) -> None:
         part = np.ascontiguousarray(values, dtype=self._little)
         self._validity.add(len(part), missing)
+        stored = part if missing is None else np.where(missing, np.zeros((), self._little), part)
+        # Hashing brings the values into the cache for the profile.
+        self._stream.update(stored.view(np.uint8) != 0 if part.dtype == bool else stored)
         self._profile(part if missing is None else part[~missing])
-        if missing is not None:
-            part = np.where(missing, np.zeros((), self._little), part)
-        if part.dtype == bool:
-            part = part.view(np.uint8) != 0
-        self._stream.update(part)
 
     def _profile(self, part: Any) -> None:
         if not len(part):
@@ -229,6 +228,7 @@ class FloatKernel:
         self._stream = hashlib.sha256()
         self._room: Any = None
         self._rows = self._nulls = 0
+        self._many_nans = False
         self._low, self._high = np.inf, -np.inf
         self._total = 0.0
 
@@ -237,13 +237,31 @@ class FloatKernel:
         if not len(part):
             return
         self._rows += len(part)
+        if missing is not None:
+            part = np.where(missing, np.asarray(np.nan, self._little), part)
         with np.errstate(all="ignore"):
-            if missing is not None:
-                part = np.where(missing, np.asarray(np.nan, self._little), part)
-            # The least value is NaN if any is. Where the last rows had one, these will too.
-            low = np.nan if self._nulls else float(np.minimum.reduce(part))
-            part = self._with_one_nan(part) if low != low else self._added(part, part, low)
+            if self._many_nans:
+                self._stream.update(self._with_one_nan(part))
+            else:
+                self._hash_first(part)
+
+    def _hash_first(self, part: Any) -> None:
+        """Hash values as they are, which brings them into the cache for all that follows.
+
+        What was hashed is taken back if there is a NaN among them that is not the one.
+        """
+        before = self._stream.copy()
         self._stream.update(part)
+        # The least value is NaN if any is. Where the last rows had one, these will too.
+        low = np.nan if self._nulls else float(np.minimum.reduce(part))
+        if low == low:
+            self._add(part, part, low)
+            return
+        filled = self._with_one_nan(part)
+        if filled is not part:
+            self._many_nans = True
+            before.update(filled)
+            self._stream = before
 
     def _with_one_nan(self, part: Any) -> Any:
         """Give values in which every NaN is the one; nearly always they are it already."""
@@ -256,7 +274,7 @@ class FloatKernel:
         bits = part.view(self._bits)
         filled = np.bitwise_and(bits, ones, out=ones).view(self._little)
         if count < len(part):
-            self._added(part, filled, float(np.fmin.reduce(part)))
+            self._add(part, filled, float(np.fmin.reduce(part)))
         if np.count_nonzero(bits == self._nan) == count:
             return part
         return np.where(valid, part, np.asarray(np.nan, self._little))
@@ -267,13 +285,12 @@ class FloatKernel:
             self._room = (np.empty(rows, bool), np.empty(rows, self._bits))
         return (room[:rows] for room in self._room)
 
-    def _added(self, part: Any, filled: Any, low: float) -> Any:
+    def _add(self, part: Any, filled: Any, low: float) -> None:
         """Add values to the profile; `filled` has 0 in place of NaN."""
         self._low = min(self._low, low)
         self._high = max(self._high, float(np.fmax.reduce(part)))
         wide = np.float64 if part.dtype.itemsize < 8 else None
         self._total += float(np.add.reduce(filled, dtype=wide))
-        return part
 
     def finish(self) -> Part:
         digest = block_digest(b"", [self._stream.digest()], rows=-1, nulls=0)

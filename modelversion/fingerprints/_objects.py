@@ -30,6 +30,9 @@ from modelversion.fingerprints._texts import encode_decimals, encode_texts, leng
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _MIXED = "mixed"
+# Rows that are taken first, and bytes that are copied at a time.
+_FEW = 64
+_COPIED = 2**19
 
 
 class ObjectSource:
@@ -71,10 +74,15 @@ class _ObjectKernel:
         self._kind: str | None = "object" if source.cells else None
         self._streams = (hashlib.sha256(), hashlib.sha256())
         self._validity = Validity()
+        self._rows, self._gaps = _FEW, False
 
     def feed(self, start: int, stop: int) -> None:
-        if self._kind == _MIXED:
-            return
+        while start < stop and self._kind != _MIXED:
+            end = min(start + self._rows, stop)
+            self._take(start, end)
+            start = end
+
+    def _take(self, start: int, stop: int) -> None:
         values = self._values[start:stop]
         if self._missing is None and self._kind in (None, "string") and self._texts(values):
             return
@@ -89,13 +97,17 @@ class _ObjectKernel:
 
     def _texts(self, values: Any) -> bool:
         """Take rows that are texts or missing, all of them, in the quickest way there is."""
-        found = _texts_by_arrow(values) if sys.modules.get("pyarrow") else _texts_by_join(values)
+        found = None if self._gaps else _texts_by_join(values)
+        if found is None and sys.modules.get("pyarrow"):
+            found = _texts_by_arrow(values)
+            # Where some are missing, more will be.
+            self._gaps = found is not None
         if found is None:
             return False
         missing, *streams = found
         self._kind = "string"
         self._validity.add(len(values), missing)
-        self._update(*streams)
+        self._update(len(values), *streams)
         return True
 
     def _feed_present(self, rows: list[Any], present: list[Any], missing: Any) -> None:
@@ -104,11 +116,14 @@ class _ObjectKernel:
             self._kind = _MIXED
             return
         self._kind = kind
-        self._update(*_ENCODERS[kind](rows, missing))
+        self._update(len(rows), *_ENCODERS[kind](rows, missing))
 
-    def _update(self, *streams: Any) -> None:
+    def _update(self, rows: int, *streams: Any) -> None:
         for hasher, data in zip(self._streams, streams, strict=False):
             hasher.update(data)
+        # What is copied at a time stays small, however long the texts are.
+        size = max(memoryview(data).nbytes for data in streams)
+        self._rows = min(8 * self._rows, STEP, max(1, _COPIED * rows // max(size, 1)))
 
     def finish(self) -> Part:
         rows, nulls = self._validity.rows, self._validity.nulls
@@ -118,8 +133,19 @@ class _ObjectKernel:
         return Part(digest, rows, nulls, kind=self._kind)
 
 
+def _texts_by_join(values: Any) -> tuple[Any, Any, Any] | None:
+    """Give where texts are missing, their lengths and bytes; None if others are among them.
+
+    To join texts is the quickest proof that they are, and all there.
+    """
+    try:
+        return (None, *encode_texts(values.tolist())) if len(values) else None
+    except TypeError:
+        return None
+
+
 def _texts_by_arrow(values: Any) -> tuple[Any, Any, Any] | None:
-    """Give where texts are missing, their lengths and bytes; None if others are among them."""
+    """Do so where some are missing, with Arrow, which tells them quickly."""
     import pyarrow as pa
 
     try:
@@ -132,14 +158,6 @@ def _texts_by_arrow(values: Any) -> tuple[Any, Any, Any] | None:
     lengths = np.diff(np.frombuffer(offsets, "<i4", len(array) + 1)).astype("<u4")
     missing = np.asarray(array.is_null()) if array.null_count else None
     return missing, lengths, data if data is not None else b""
-
-
-def _texts_by_join(values: Any) -> tuple[Any, Any, Any] | None:
-    """Do so without Arrow: joining texts is the quickest proof that they are, and all there."""
-    try:
-        return (None, *encode_texts(values.tolist())) if len(values) else None
-    except TypeError:
-        return None
 
 
 def _missing(rows: list[Any]) -> Any:
