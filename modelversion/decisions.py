@@ -108,7 +108,7 @@ def _move(stage: Stage, held: Pointer, entry: Entry, kept: Collection[int]) -> d
     """Give the tenures after one version came in and all but some others went."""
     tenures = _leave(stage, {*stage.live} - {*kept}, entry.time)
     before = tenures.pop(held.number, None)
-    spent = 0 if before is None else before.spent
+    spent = before.spent if before is not None else None if held.number in stage.been else 0
     tenures[held.number] = Tenure(
         pointer=held, position=entry.position, since=entry.time, spent=spent
     )
@@ -150,7 +150,7 @@ def _rolled_back(state: Decisions, event: RolledBack, entry: Entry) -> Decisions
         attrs.evolve(
             stage,
             live=tuple(n for n in stage.live if n not in gone),
-            stack=_below(stage.stack, event.number),
+            stack=_below(stage, event.number),
             tenures=_leave(stage, set(gone), entry.time),
         ),
         pointer(event),
@@ -162,8 +162,12 @@ def _rolled_back(state: Decisions, event: RolledBack, entry: Entry) -> Decisions
     return _with_stage(state, event.stage, after)
 
 
-def _below(stack: tuple[int, ...], number: int) -> tuple[int, ...]:
-    return stack[: stack.index(number)] if number in stack else stack
+def _below(stage: Stage, number: int) -> tuple[int, ...]:
+    """Give what a roll-back leaves below its target, as far as that is known."""
+    if number in stage.stack:
+        return stage.stack[: stage.stack.index(number)]
+    # It may have stood below what is kept, and then nothing that is kept is below it.
+    return () if stage.forgets else stage.stack
 
 
 def _cleared(state: Decisions, event: StageCleared, entry: Entry) -> Decisions | None:

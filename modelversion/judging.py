@@ -17,6 +17,7 @@ from modelversion.records import VersionRecord
 from modelversion.schema import Json, to_json
 from modelversion.stages import Decisions
 from modelversion.state import Pointer
+from modelversion.stays import Move, moves, spent
 from modelversion.verdicts import MAX_SAYS, Verdict, decide
 from modelversion.versions import Line, fetch, open_version
 
@@ -117,6 +118,7 @@ class Shelf:
     def __init__(self, history: History) -> None:
         self.history = history
         self._rows: dict[int, Json] = {}
+        self._moves: tuple[int, dict[str, list[Move]]] = (0, {})
 
     def row(self, held: Pointer) -> Json:
         """Give what was recorded: from `version.json`, or from the commit of what was deleted.
@@ -127,6 +129,15 @@ class Shelf:
         if held.number not in self._rows:
             self._rows[held.number] = self._read(held)
         return self._rows[held.number]
+
+    def moves(self, stage: str, last: int | None = None) -> list[Move]:
+        """Give what came into a stage and left it, up to a position; else as far as was seen."""
+        line = self.history.line
+        head = line.decisions.seen()
+        if self._moves[0] != head.position:
+            self._moves = head.position, moves(line, head)
+        found = self._moves[1].get(stage, [])
+        return found if last is None else [move for move in found if move.position <= last]
 
     def _read(self, held: Pointer) -> Json:
         try:
@@ -171,6 +182,7 @@ class Moment:
         now: The time as stored.
         facts: The position up to which tags count.
         version: What a function of the user's is given.
+        last: The position of the last decision before it, None for the one seen last.
     """
 
     shelf: Shelf
@@ -180,6 +192,7 @@ class Moment:
     now: str
     facts: int
     version: Any = None
+    last: int | None = None
 
     @property
     def number(self) -> int:
@@ -261,8 +274,12 @@ class Moment:
     def served(self, stage: str) -> Json:
         """See `Eyes`."""
         there = self.state.stage(stage)
-        been, spent = self.number in there.been, there.spent(self.number, self.now)
-        return {"been": been, "seconds": None if spent is None else spent / _SECOND}
+        if self.number not in there.been:
+            return {"been": False, "seconds": None}
+        known = there.spent(self.number, self.now)
+        if known is None:
+            known = spent(self.shelf.moves(stage, self.last), self.number, self.now)
+        return {"been": True, "seconds": known / _SECOND}
 
     def said(self) -> Json:
         """See `Eyes`."""

@@ -78,7 +78,7 @@ class _Judge:
             yield from self._adoption(event)
         if kind in (Promoted.kind, RolledBack.kind):
             subject = f"entry {entry['position']}"
-            yield from replay(self._shelf, event, before, subject=subject).problems
+            yield from replay(self._shelf, entry, before, subject=subject).problems
         if kind == Promoted.kind:
             yield from self._reading(event["judged"], time)
 

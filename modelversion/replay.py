@@ -17,8 +17,9 @@ from modelversion.events import Promoted, RolledBack
 from modelversion.judging import Moment, Shelf, judged_again, policy_of, verdict_table
 from modelversion.policies import Policy
 from modelversion.schema import Json, from_json
-from modelversion.stages import Decisions, earlier, unfit
+from modelversion.stages import MAX_SKIPPED, Decisions, unfit
 from modelversion.state import pointer
+from modelversion.stays import candidates
 from modelversion.verdicts import Verdict
 
 
@@ -100,15 +101,23 @@ class Explanation(Shown):
         }
 
 
-def replay(shelf: Shelf, event: Json, before: Decisions, *, subject: str) -> Explanation:
-    """Judge a decision again on the state before it; a void one has nothing to be judged."""
+def replay(shelf: Shelf, entry: Json, before: Decisions, *, subject: str) -> Explanation:
+    """Judge a decision again on the state before it; a void one has nothing to be judged.
+
+    Args:
+        shelf: What was recorded.
+        entry: `position` and `event` of the decision.
+        before: The state before it.
+        subject: What it is called.
+    """
+    event = entry["event"]
     stage = event.get("stage")
     live = before.stage(stage).live if isinstance(stage, str) else ()
     explained = Explanation(subject=subject, stage=stage, live=live)
     if event.get("kind") == Promoted.kind:
-        return _promotion_again(shelf, event, before, explained)
+        return _promotion_again(shelf, entry, before, explained)
     if event.get("kind") == RolledBack.kind:
-        problems = tuple(_rollback_again(event, before))
+        problems = tuple(_rollback_again(shelf, entry, before))
         return attrs.evolve(explained, skipped=tuple(_skipped(event)), problems=problems)
     return explained
 
@@ -120,14 +129,15 @@ def void(event: Json, *, subject: str) -> Explanation:
 
 
 def _promotion_again(
-    shelf: Shelf, event: Json, before: Decisions, explained: Explanation
+    shelf: Shelf, entry: Json, before: Decisions, explained: Explanation
 ) -> Explanation:
+    event = entry["event"]
     stage, judged = event["stage"], event.get("judged", {})
     policy = policy_of(before, stage)
     replayed: tuple[Verdict, ...] = ()
     problems: list[str] = []
     try:
-        replayed = judged_again(_moment(shelf, event, before), judged)
+        replayed = judged_again(_moment(shelf, entry, before), judged)
     except RecordError as e:
         problems.append(str(e))
     recorded = tuple(judged.get("verdicts", ()))
@@ -143,12 +153,13 @@ def _promotion_again(
     )
 
 
-def _moment(shelf: Shelf, event: Json, before: Decisions) -> Moment:
+def _moment(shelf: Shelf, entry: Json, before: Decisions) -> Moment:
     """Give the moment at which a promotion was judged.
 
     Raises:
         RecordError: The record does not name it.
     """
+    event = entry["event"]
     judged = event.get("judged", {})
     at, facts = judged.get("at"), judged.get("facts")
     position = facts.get("position") if isinstance(facts, dict) else None
@@ -162,6 +173,7 @@ def _moment(shelf: Shelf, event: Json, before: Decisions) -> Moment:
         state=before,
         now=at,
         facts=position,
+        last=entry["position"] - 1,
     )
 
 
@@ -193,18 +205,21 @@ def _skipped(event: Json) -> list[Json]:
     return [s for s in skipped if isinstance(s, dict) and {"number", "why"} <= {*s}]
 
 
-def _rollback_again(event: Json, before: Decisions) -> Iterator[str]:
+def _rollback_again(shelf: Shelf, entry: Json, before: Decisions) -> Iterator[str]:
     """Choose the target again; what was damaged then may have been mended since."""
+    event, last = entry["event"], entry["position"] - 1
     if event.get("named"):
         return
     stage, number = event["stage"], event["number"]
     skipped = {s["number"]: s["why"] for s in _skipped(event)}
-    for candidate in earlier(before, stage):
+    for candidate in candidates(before, stage, lambda: shelf.moves(stage, last)):
         why = unfit(before, stage, candidate)
         if candidate == number:
             if why is not None:
                 yield f"{number} was chosen, though {why}"
             return
+        if candidate not in skipped and len(skipped) == MAX_SKIPPED:
+            continue
         if candidate not in skipped or (why is not None and skipped[candidate] != why):
             yield f"{candidate} was passed over, and the record does not say so"
     yield f"{number} was not there before what was live"

@@ -21,9 +21,10 @@ from modelversion.judging import damage
 from modelversion.promotion import known_stage
 from modelversion.schema import Json
 from modelversion.snapshot import check_text
-from modelversion.stages import Decisions, earlier, unfit
+from modelversion.stages import MAX_SKIPPED, Decisions, unfit
 from modelversion.state import Pointer
-from modelversion.versions import Line, resolve
+from modelversion.stays import Move, candidates, moves
+from modelversion.versions import Line
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +36,7 @@ class RollbackReport(Shown):
         left: The references of the versions that left it.
         target: The reference of the version that is there now.
         number: The target's number.
-        skipped: The versions that were passed over, each with the reason.
+        skipped: The versions that were passed over, each with the reason; the first 400 of them.
         dry_run: Whether nothing was done.
     """
 
@@ -71,6 +72,7 @@ class RollbackReport(Shown):
 
 
 _NONE: tuple[Json, ...] = ()
+_TOLD = 20
 
 
 class _Dry(Exception):  # noqa: N818 - a signal inside this module
@@ -93,10 +95,11 @@ def rollback(
     event: list[RolledBack] = []
 
     def decide(state: Decisions) -> RolledBack:
+        found = _Found(line, name, state)
         if to is None:
-            held, skipped = _choose(line, name, state, damaged)
+            held, skipped = _choose(found, damaged)
         else:
-            held, skipped = _named(line, name, state, to), _NONE
+            held, skipped = _named(found, to), _NONE
         event[:] = [
             RolledBack(
                 stage=name,
@@ -107,7 +110,7 @@ def rollback(
                 replaces=state.stage(name).live,
                 reason=reason,
                 named=to is not None,
-                skipped=skipped,
+                skipped=skipped[:MAX_SKIPPED],
             )
         ]
         if dry_run:
@@ -130,8 +133,30 @@ def _reported(line: Line, event: RolledBack, dry_run: bool) -> RollbackReport:
     )
 
 
+@attrs.frozen
+class _Found:
+    """A stage as a roll-back finds it; the journal is read only for what the state forgot."""
+
+    line: Line
+    name: str
+    state: Decisions
+
+    @functools.cached_property
+    def moved(self) -> list[Move]:
+        """Everything that came into the stage or left it."""
+        return moves(self.line, self.line.decisions.seen()).get(self.name, [])
+
+    def pointer(self, number: int) -> Pointer:
+        """Give the pointer by which a version was there last."""
+        tenure = self.state.stage(self.name).tenures.get(number)
+        if tenure is not None:
+            return tenure.pointer
+        held = [move.held for move in self.moved if move.held and move.held.number == number]
+        return held[-1]
+
+
 def _choose(
-    line: Line, name: str, state: Decisions, damaged: Callable[[Pointer], list[str]]
+    found: _Found, damaged: Callable[[Pointer], list[str]]
 ) -> tuple[Pointer, tuple[Json, ...]]:
     """Give the last good version before what is live, and what was passed over.
 
@@ -139,44 +164,38 @@ def _choose(
         RollbackError: There is none.
     """
     skipped: list[Json] = []
-    for number in earlier(state, name):
-        why = unfit(state, name, number)
+    for number in candidates(found.state, found.name, lambda: found.moved):
+        why = unfit(found.state, found.name, number)
         if why is None:
-            held = _pointer(line, name, state, number)
+            held = found.pointer(number)
             broken = damaged(held)
             if not broken:
                 return held, tuple(skipped)
-            why = f"damaged: {broken[0]}"
+            why = f"damaged: {broken[0]}"[:100]
         skipped.append({"number": number, "why": why})
-    raise RollbackError(_none_fit(line, name, state, skipped))
+    raise RollbackError(_none_fit(found, skipped))
 
 
-def _none_fit(line: Line, name: str, state: Decisions, skipped: list[Json]) -> str:
-    live = state.stage(name).live
-    there = f"before {line.ref(live[-1])}" if live else "at any time"
-    told = "; ".join(f"{line.ref(s['number'])}: {s['why']}" for s in skipped)
-    found = (
-        f"none of those that were in {name} {there} is fit ({told})"
-        if told
-        else (f"nothing was in {name} {there}")
-    )
-    return f"{line.display}: {found}; promote a version, or name one with to="
+def _none_fit(found: _Found, skipped: list[Json]) -> str:
+    ref, live = found.line.ref, found.state.stage(found.name).live
+    there = f"before {ref(live[-1])}" if live else "at any time"
+    told = [f"{ref(s['number'])}: {s['why']}" for s in skipped[:_TOLD]]
+    told += [f"and {len(skipped) - _TOLD} more"] if len(skipped) > _TOLD else []
+    said = f"nothing was in {found.name} {there}"
+    if told:
+        said = f"none of those that were in {found.name} {there} is fit ({'; '.join(told)})"
+    return f"{found.line.display}: {said}; promote a version, or name one with to="
 
 
-def _pointer(line: Line, name: str, state: Decisions, number: int) -> Pointer:
-    tenure = state.stage(name).tenures.get(number)
-    return resolve(line, number) if tenure is None else tenure.pointer
-
-
-def _named(line: Line, name: str, state: Decisions, number: int) -> Pointer:
+def _named(found: _Found, number: int) -> Pointer:
     """Give a version that a roll-back names.
 
     Raises:
         RollbackError: It was never there, is there now, or is withdrawn or deleted.
         IntegrityError: It is damaged.
     """
-    stage = state.stage(name)
-    ref = line.ref(number)
+    name, state = found.name, found.state
+    stage, ref = state.stage(name), found.line.ref(number)
     if number not in stage.been:
         raise RollbackError(f"{ref} was never in {name}; promote it instead")
     if stage.live[-1:] == (number,):
@@ -184,8 +203,8 @@ def _named(line: Line, name: str, state: Decisions, number: int) -> Pointer:
     if number in state.deleted or number in state.withdrawn:
         why = "deleted" if number in state.deleted else "withdrawn; restore() it first"
         raise RollbackError(f"{ref} is {why}")
-    held = _pointer(line, name, state, number)
-    broken = damage(line, held)
+    held = found.pointer(number)
+    broken = damage(found.line, held)
     if broken:
         raise IntegrityError(f"{ref} is damaged, so {name} stays as it is: {'; '.join(broken)}")
     return held

@@ -21,6 +21,8 @@ from modelversion.state import (
 )
 
 MAX_TENURES = 256
+# Of the versions that a roll-back passed over, so many fit into its entry.
+MAX_SKIPPED = 400
 
 
 @attrs.frozen(kw_only=True)
@@ -63,20 +65,21 @@ class Tenure:
     """A version that is or was in a stage.
 
     `position` and `since` are of the decision that brought it in last, `spent` the microseconds
-    that it had been there before.
+    that it had been there before, None where that was forgotten.
     """
 
     pointer: Pointer
     position: int
     since: str
-    spent: int = 0
+    spent: int | None = 0
 
-    def total(self, until: str) -> int:
+    def total(self, until: str) -> int | None:
         """Give the microseconds that it has been there, counted to a time."""
-        return self.spent + _between(self.since, until)
+        return None if self.spent is None else self.spent + between(self.since, until)
 
 
-def _between(since: str, until: str) -> int:
+def between(since: str, until: str) -> int:
+    """Give the microseconds from one time as stored to another, 0 if that is not later."""
     passed = parse_timestamp(until, "time") - parse_timestamp(since, "time")
     return max(0, passed.days * 86_400_000_000 + passed.seconds * 1_000_000 + passed.microseconds)
 
@@ -87,7 +90,8 @@ class Stage:
 
     Attributes:
         live: The versions in it, the one that counts last; more than one only where it is shared.
-        stack: What a roll-back goes back through, the version that came in last at its end.
+        stack: What a roll-back goes back through, the version that came in last at its end; of
+            those that were there longer ago than `tenures` reach it may hold none.
         tenures: The last `MAX_TENURES` versions that were in it, by when they came in.
         been: Every version that was ever in it.
         left: Those that were left behind by a roll-back and not promoted again since.
@@ -101,8 +105,13 @@ class Stage:
     left: Ranges = NO_NUMBERS
     frozen: Freeze | None = None
 
+    @property
+    def forgets(self) -> bool:
+        """True if versions were here that only the journal still tells about."""
+        return len(self.been) > MAX_TENURES
+
     def spent(self, number: int, now: str) -> int | None:
-        """Give the microseconds that a version was here; None if that is not known any more."""
+        """Give the microseconds that a version was here; None if that was forgotten."""
         tenure = self.tenures.get(number)
         if tenure is None:
             return None

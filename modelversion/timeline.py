@@ -12,11 +12,6 @@ from modelversion._json import dumps, loads, parse_timestamp
 from modelversion.decisions import DECISIONS
 from modelversion.display import Cell, Page, Picture, Shown, Table, when
 from modelversion.display.plots import lanes
-from modelversion.events import (
-    Promoted,
-    RolledBack,
-    StageCleared,
-)
 from modelversion.governing import rules_of, stage_named
 from modelversion.history import History
 from modelversion.journal import Head
@@ -26,9 +21,8 @@ from modelversion.records import Actor, Entry, event_json
 from modelversion.replay import Explanation, replay, void
 from modelversion.schema import Json, from_json, to_json
 from modelversion.stages import Decisions
+from modelversion.stays import MOVES
 from modelversion.versions import Line
-
-_MOVES = (Promoted.kind, RolledBack.kind, StageCleared.kind)
 
 
 @attrs.frozen
@@ -284,7 +278,7 @@ class Log:
         running: dict[tuple[str, int], int] = {}
         for found, before, after in self.effective():
             name = found.stage
-            if found.kind not in _MOVES or name is None or stage not in (None, name):
+            if found.kind not in MOVES or name is None or stage not in (None, name):
                 continue
             old, new = before.stage(name).live, after.stage(name).live
             for number in (n for n in old if n not in new):
@@ -301,7 +295,8 @@ class Log:
         before, after = self.states[position - 1 : position + 1]
         if after.void > before.void:
             return void(found.event, subject=str(found))
-        return replay(self._shelf, found.event, before, subject=str(found))
+        entry = {"position": position, "event": found.event}
+        return replay(self._shelf, entry, before, subject=str(found))
 
 
 def _begun(stage: str, number: int, began: Decision) -> Interval:

@@ -258,8 +258,6 @@ def _judge_after(args: Mapping[str, Any], seen: Json) -> tuple[bool, str]:
         return False, f"it has never been in {stage}; promote it there first"
     if not soak:
         return True, f"it has been in {stage}"
-    if seen["seconds"] is None:
-        return False, f"it was in {stage} too long ago to tell for how long; promote it there again"
     return seen["seconds"] >= soak, f"it was in {stage} for {seen['seconds']:.0f} of {soak:.0f} s"
 
 

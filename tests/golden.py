@@ -73,6 +73,7 @@ def _version(version):
         "files": [[file.path, file.size, file.sha256] for file in version.files],
         "data": {name: data.digest for name, data in version.data.items()},
         "steps": [_step(step) for step in version.steps],
+        "step_sources": [version.steps.source(i) for i in range(len(version.steps))],
         "code": _code(version.code),
         "environment": version.environment.requirements(),
         "redactions": [str(redaction) for redaction in version.redactions],

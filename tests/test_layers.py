@@ -104,6 +104,7 @@ RANKS = {
     "audit": 13,
     "auditing": 14,
     "phrases": 7,
+    "stays": 8,
     "commands": 19,
     "copying": 14,
     "feed": 8,

@@ -1,11 +1,13 @@
 """Stages: the fold of decisions, its void events, and the choice of a roll-back's target."""
 
+from functools import partial
+
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelversion import decisions
+from modelversion import decisions, stages, stays
 from modelversion._json import dumps, loads
 from modelversion.decisions import DECISIONS
 from modelversion.events import (
@@ -34,6 +36,7 @@ from modelversion.stages import MAX_TENURES, earlier, unfit
 from modelversion.state import DEFAULT_RULES, MODELS
 
 STAGES = DEFAULT_RULES.stages
+NOW = "2026-11-02T00:00:00.000000Z"
 
 
 def entry(event, position, actor="ana"):
@@ -491,3 +494,64 @@ def test_the_fold_is_total(drawn):
 
     assert 0 <= state.void <= len(drawn)
     assert dumps(DECISIONS.to_json(state))
+
+
+@pytest.fixture
+def forgetful(monkeypatch):
+    """States that remember two versions of each stage."""
+    monkeypatch.setattr(stages, "MAX_TENURES", 2)
+    monkeypatch.setattr(decisions, "MAX_TENURES", 2)
+
+
+def _before_and_spent(drawn):
+    """Give what a roll-back may go to and how long each version was there, after each event."""
+    entries, said_ = [], []
+    for position, (event, state) in enumerate(grounded(drawn), 1):
+        entries.append(entry(event, position))
+        moved = stays.moves_of(entries)
+        for name in STAGES:
+            stage, there = state.stage(name), moved.get(name, [])
+            times = {n: stage.spent(n, NOW) for n in stage.been}
+            read = {n: stays.spent(there, n, NOW) if t is None else t for n, t in times.items()}
+            before = list(stays.candidates(state, name, partial(moved.get, name, [])))
+            said_.append((before, read, stage.live, stage.left, set(stage.been), state.void))
+    return said_
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(events, max_size=25))
+def test_what_a_state_forgot_is_in_the_journal(forgetful, drawn):
+    """Roll-backs go as far, and times count as long, as if the state remembered everything."""
+    little = _before_and_spent(drawn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "MAX_TENURES", 256)
+        patch.setattr(decisions, "MAX_TENURES", 256)
+        everything = _before_and_spent(drawn)
+
+    assert little == everything
+
+
+def test_without_the_journal_a_state_would_forget(forgetful):
+    """What is read back is what keeps the two alike."""
+    moved = [promoted(n, *([n - 1] if n > 1 else [])) for n in range(1, 6)]
+    state = fold(*moved, promoted(1, 5))
+
+    assert earlier(state, "production") == [5]
+    assert state.stage("production").spent(1, NOW) is None
+    entries = [entry(event, i) for i, event in enumerate([*moved, promoted(1, 5)], 1)]
+    there = stays.moves_of(entries)["production"]
+    assert list(stays.candidates(state, "production", lambda: there)) == [5, 4, 3, 2]
+    assert stays.spent(there, 1, entries[-1].time) == 1
+    assert stays.spent(there, 9, NOW) == 0
+
+
+def test_a_roll_back_below_what_is_kept_leaves_nothing_known_below(forgetful):
+    """The next one asks the journal, and finds what was there before the target."""
+    moved = [promoted(n, *([n - 1] if n > 1 else [])) for n in range(1, 6)]
+    events = [*moved, rolled(3, 5), promoted(6, 3)]
+    state = fold(*events)
+    there = stays.moves_of(entry(e, i) for i, e in enumerate(events, 1))["production"]
+
+    assert state.void == 0
+    assert state.stage("production").stack == (3, 6)
+    assert list(stays.candidates(state, "production", lambda: there)) == [3, 2, 1]

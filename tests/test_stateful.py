@@ -1,21 +1,13 @@
 """A registry, used in any way by two handles at once, is what a dict says it is."""
 
 import pickle
-import shutil
-import tempfile
 import warnings
 from datetime import timedelta
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, rule
+from machines import TwoHandles, handles, picks, run
 
 import modelversion as mv
 from modelversion.errors import (
@@ -28,10 +20,8 @@ from modelversion.errors import (
 
 MODELS = ["churn", "Fraud"]
 ALIASES = ["champion", "next"]
-handles = st.integers(0, 1)
 models = st.sampled_from(MODELS)
 weights = st.integers(0, 3)
-picks = st.integers(0, 30)
 # As a number, as text in a tag of the same name, and so on: what must not be mixed up.
 tags = st.dictionaries(
     st.sampled_from(["team", "$float"]), st.sampled_from(["a", 1, None]), max_size=2
@@ -54,16 +44,13 @@ class Expected:
         return self.weight, tuple(sorted(self.saved_tags.items()))
 
 
-class RegistryMachine(RuleBasedStateMachine):
+class RegistryMachine(TwoHandles):
     """Two handles on one place; every rule is checked against plain dicts."""
-
-    def url(self):
-        raise NotImplementedError
 
     @initialize()
     def open(self):
-        self.place = self.url()
-        self.handles = [mv.Registry(self.place) for _ in range(2)]
+        place = self.new_place()
+        self.handles = [mv.Registry(place) for _ in range(2)]
         self.versions = {model: {} for model in MODELS}
         self.aliases = {model: {} for model in MODELS}
         for model in MODELS:
@@ -75,19 +62,14 @@ class RegistryMachine(RuleBasedStateMachine):
         return [n for n, v in self.versions[model].items() if not v.deleted]
 
     def pick(self, model, i):
-        numbers = list(self.versions[model])
-        return numbers[i % len(numbers)]
+        return self.one_of(self.versions[model], i)
 
     def handle(self, h, model):
         return self.handles[h][model]
 
     def version(self, h, model, number):
-        """Get a version that exists, or check that it is refused."""
-        if self.versions[model][number].deleted:
-            with pytest.raises(VersionNotFoundError):
-                self.handle(h, model)[number]
-            return None
-        return self.handle(h, model)[number]
+        deleted = self.versions[model][number].deleted
+        return self.found(self.handle(h, model), number, deleted)
 
     # ---- rules
 
@@ -257,9 +239,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 alias for alias, n in self.aliases[model].items() if n == version.number
             }
 
-    def teardown(self):
-        if not hasattr(self, "handles"):
-            return
+    def at_the_end(self):
         fresh = mv.Registry(self.place)
         report = fresh.verify()
         assert report.ok, str(report)
@@ -274,31 +254,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 assert len(warned) == (expected.withdrawn is not None)
 
 
-class MemoryMachine(RegistryMachine):
-    count = 0
-
-    def url(self):
-        MemoryMachine.count += 1
-        return f"memory://stateful-{MemoryMachine.count}"
-
-
-class LocalMachine(RegistryMachine):
-    def url(self):
-        return tempfile.mkdtemp(prefix="modelversion-stateful-")
-
-    def teardown(self):
-        try:
-            super().teardown()
-        finally:
-            if hasattr(self, "place"):
-                shutil.rmtree(self.place, ignore_errors=True)
-
-
-@pytest.mark.parametrize(
-    ("machine", "examples"), [(MemoryMachine, 60), (LocalMachine, 12)], ids=["memory", "local"]
-)
-def test_a_registry_is_what_a_dict_says(machine, examples):
+@pytest.mark.parametrize(("in_memory", "examples"), [(True, 60), (False, 12)])
+def test_a_registry_is_what_a_dict_says(in_memory, examples):
     """Whatever is done through two handles, both and a third one agree with a dict."""
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=examples, stateful_step_count=50, deadline=None)
-    )
+    run(RegistryMachine, in_memory=in_memory, examples=examples)

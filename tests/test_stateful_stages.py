@@ -1,20 +1,12 @@
 """Stages, used in any way through two handles at once, are what a plain model says they are."""
 
-import shutil
-import tempfile
 import warnings
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, rule
+from machines import TwoHandles, handles, picks, run
 
 import modelversion as mv
 from modelversion._json import parse_timestamp
@@ -25,13 +17,10 @@ from modelversion.errors import (
     InUseError,
     RollbackError,
     StageMovedError,
-    VersionNotFoundError,
 )
 
 STAGES = ["staging", "production"]
 ACTORS = ["ana", "bob"]
-handles = st.integers(0, 1)
-picks = st.integers(0, 20)
 stage_names = st.sampled_from(STAGES)
 
 
@@ -91,17 +80,14 @@ class Version:
         self.deleted = False
 
 
-class StagesMachine(RuleBasedStateMachine):
+class StagesMachine(TwoHandles):
     """Two people with a handle each on one place."""
-
-    def url(self):
-        raise NotImplementedError
 
     @initialize()
     def open(self):
         self.clock = Clock()
-        self.place = self.url()
-        self.handles = [mv.Registry(self.place, actor=a, clock=self.clock) for a in ACTORS]
+        place = self.new_place()
+        self.handles = [mv.Registry(place, actor=a, clock=self.clock) for a in ACTORS]
         self.versions, self.aliases = {}, {}
         self.lines = {stage: Line() for stage in STAGES}
         self.seen = []
@@ -114,8 +100,7 @@ class StagesMachine(RuleBasedStateMachine):
         return self.handles[h]["churn"]
 
     def pick(self, i):
-        numbers = list(self.versions)
-        return numbers[i % len(numbers)]
+        return self.one_of(self.versions, i)
 
     def now(self):
         time = self.churn(0)._line.decisions.head().time
@@ -137,12 +122,7 @@ class StagesMachine(RuleBasedStateMachine):
         return {n for n, v in self.versions.items() if v.withdrawn and not v.deleted}
 
     def version(self, h, number):
-        """Get a version, or check that a deleted one is refused."""
-        if self.versions[number].deleted:
-            with pytest.raises(VersionNotFoundError):
-                self.churn(h)[number]
-            return None
-        return self.churn(h)[number]
+        return self.found(self.churn(h), number, self.versions[number].deleted)
 
     def failing(self, number, stage):
         """Name what a promotion does not meet, hard stops first."""
@@ -420,9 +400,7 @@ class StagesMachine(RuleBasedStateMachine):
             for version in churn:
                 assert (version.withdrawn is not None) == (version.number in withdrawn)
 
-    def teardown(self):
-        if not hasattr(self, "handles"):
-            return
+    def at_the_end(self):
         fresh = mv.Registry(self.place)
         churn = fresh["churn"]
         for time, (stages, aliases, withdrawn) in self.seen:
@@ -442,31 +420,15 @@ class StagesMachine(RuleBasedStateMachine):
         assert report.ok, str(report)
 
 
-class MemoryMachine(StagesMachine):
-    count = 0
-
-    def url(self):
-        MemoryMachine.count += 1
-        return f"memory://stateful-stages-{MemoryMachine.count}"
-
-
-class LocalMachine(StagesMachine):
-    def url(self):
-        return tempfile.mkdtemp(prefix="modelversion-stages-")
-
-    def teardown(self):
-        try:
-            super().teardown()
-        finally:
-            if hasattr(self, "place"):
-                shutil.rmtree(self.place, ignore_errors=True)
-
-
-@pytest.mark.parametrize(
-    ("machine", "examples"), [(MemoryMachine, 60), (LocalMachine, 8)], ids=["memory", "local"]
-)
-def test_stages_are_what_a_plain_model_says(machine, examples):
+@pytest.mark.parametrize(("in_memory", "examples"), [(True, 60), (False, 8)])
+def test_stages_are_what_a_plain_model_says(in_memory, examples):
     """Whatever is done through two handles, with clocks that step back, they agree with it."""
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=examples, stateful_step_count=50, deadline=None)
-    )
+    run(StagesMachine, in_memory=in_memory, examples=examples)
+
+
+def test_stages_are_so_however_little_a_state_remembers(monkeypatch):
+    """With two versions a stage, what was before comes from the journal; nothing is different."""
+    monkeypatch.setattr("modelversion.stages.MAX_TENURES", 2)
+    monkeypatch.setattr("modelversion.decisions.MAX_TENURES", 2)
+
+    run(StagesMachine, in_memory=True, examples=40)

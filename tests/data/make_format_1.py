@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 import modelversion as mv
-from modelversion import home, journal, registry, snapshot, versions
+from modelversion import code, home, journal, registry, snapshot, versions
 from modelversion._json import dumps
 from modelversion.records import EnvironmentRecord, InstalledFrom, LockRecord
 from modelversion.schema import to_json
@@ -173,9 +173,12 @@ def make_remarks(churn):
     versions.claim_number(churn._line)  # a save that was killed
 
 
+SCALE = 2
+
+
 @mv.step
-def scaled(frame, *, by=2):
-    return frame.assign(b=frame.b / by)
+def scaled(frame, *, power=1):
+    return frame.assign(b=frame.b / SCALE**power)
 
 
 def fit(frame, *, seed=7, password="hunter2"):  # noqa: S107 - to be redacted
@@ -196,7 +199,9 @@ def make_tracked(registry):
     frame = mv.data(RAW, name="train").read(pd.read_csv)
     train = registry.track("Forecast")(fit)
     train(frame)
+    inline, code.MAX_INLINE = code.MAX_INLINE, 16  # as if the texts were long
     train(frame, seed=8)
+    code.MAX_INLINE = inline
     served = registry["forecast"][1]
     for day in range(1, 34):  # enough for a merge
         window = (date(2026, 9, 1) + timedelta(days=day - 1), date(2026, 9, 1) + timedelta(days=day))
