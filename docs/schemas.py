@@ -71,16 +71,18 @@ VERDICT = {
         "seen": {"type": "object"},
     },
 }
+PIN = {
+    "type": "object",
+    "required": ["digest", "position"],
+    "properties": {"digest": {"type": "string"}, "position": {"type": "integer"}},
+}
 JUDGED = {
     "type": "object",
     "required": ["at", "facts", "ruled", "verdicts"],
     "properties": {
         "at": {"type": "string"},
-        "facts": {
-            "type": "object",
-            "required": ["digest", "position"],
-            "properties": {"digest": {"type": "string"}, "position": {"type": "integer"}},
-        },
+        "facts": PIN,
+        "observations": PIN,
         "ruled": {"type": "integer"},
         "verdicts": {"type": "array", "items": VERDICT},
     },

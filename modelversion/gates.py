@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from typing import Any
 
 import attrs
 
 from modelversion._json import decode, encode
 from modelversion.errors import InvalidInputError, RecordError
-from modelversion.metrics import check_key
+from modelversion.metrics import check_count, check_key
 from modelversion.refs import check_name
 from modelversion.schema import Json
 
@@ -63,6 +64,31 @@ def _against(args: Json) -> str:
     return f"{args['metric']} not worse than {args['stage']}{by}"
 
 
+def _observed(args: Json) -> str:
+    told = [f"at least {args['at_least']}"] if "at_least" in args else []
+    told += [f"at most {args['at_most']}"] if "at_most" in args else []
+    bounds = " and ".join(told)
+    parts = [f"observed {args['metric']} {bounds}"]
+    parts += [f"of slice {args['slice']}"] if "slice" in args else []
+    parts += [f"on {args['n']:,} samples or more"] if "n" in args else []
+    parts += [f"over {lasting(args['window_seconds'])}"] if "window_seconds" in args else []
+    if "max_age_seconds" in args:
+        parts.append(f"not older than {lasting(args['max_age_seconds'])}")
+    return ", ".join(parts)
+
+
+def lasting(seconds: float) -> str:
+    """Give a time span in words.
+
+    >>> lasting(7 * 86_400), lasting(86_400), lasting(90)
+    ('7 days', '1 day', '0:01:30')
+    """
+    days = f"{seconds / 86_400:.4g}"
+    if seconds < 86_400:
+        return str(timedelta(seconds=seconds))
+    return f"{days} day{'' if days == '1' else 's'}"
+
+
 def _quorum(count: int) -> str:
     return f"{count} approval{'' if count == 1 else 's'}" if count else "no rejection"
 
@@ -74,6 +100,7 @@ _WORDS: dict[str, Callable[[Json], str]] = {
     "at_most": lambda args: f"{args['metric']} at most {args['value']}",
     "call": lambda args: str(args["target"]),
     "not_worse_than": _against,
+    "observed": _observed,
     "requires": lambda args: f"recorded: {', '.join(args['fields'])}",
     "same_data_schema": lambda args: f"data as in {args['stage']}",
     "smaller_than": lambda args: f"smaller than {args['bytes']:,} bytes",
@@ -137,6 +164,70 @@ def not_worse_than(
     if higher_is_better is not None:
         args["higher_is_better"] = higher_is_better
     return Gate("not_worse_than", args)
+
+
+def observed(
+    metric: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    n: int | None = None,
+    window: timedelta | None = None,
+    max_age: timedelta | None = None,
+    slice: str | None = None,
+) -> Gate:
+    """Ask what was measured of the version where it serves, such as in staging.
+
+    The newest measurement counts, the one whose window ends last; with `window`, those that
+    ended less than that before it count too, and every one must keep to the bounds. NaN, and a
+    version that was never measured, fail.
+
+    Args:
+        metric: The metric's name, as `observe` was told it.
+        at_least: The lowest that passes.
+        at_most: The highest that passes; one of the two is needed.
+        n: How many samples those that count must have together; one that did not say has none.
+        window: How far back from the newest measurement others count.
+        max_age: How long ago the newest may have ended when the version is judged.
+        slice: The part of the traffic; without it, what was measured of all traffic.
+
+    Raises:
+        InvalidInputError: A name is none, there is no bound or none that can be met, or a part
+            is not of its kind.
+
+    >>> observed("auc", at_least=0.85, n=1000, max_age=timedelta(days=7))
+    <Gate observed auc at least 0.85, on 1,000 samples or more, not older than 7 days>
+    """
+    bounds = {"at_least": at_least, "at_most": at_most}
+    found = {name: _number(value, name) for name, value in bounds.items() if value is not None}
+    if not found:
+        raise InvalidInputError(f"observed({metric!r:.80}) asks nothing; say at_least= or at_most=")
+    if at_least is not None and at_most is not None and at_least > at_most:
+        raise InvalidInputError(f"at_least {at_least} is above at_most {at_most}: nothing passes")
+    spans = {"window": window, "max_age": max_age}
+    rest = {
+        "n": None if n is None else encode(check_count(n), "n"),
+        "slice": None if slice is None else check_key(slice, "slice"),
+        **{f"{name}_seconds": _span(span, name) for name, span in spans.items()},
+    }
+    rest = {name: value for name, value in rest.items() if value is not None}
+    return Gate("observed", {"metric": check_key(metric, "metric"), **found, **rest})
+
+
+def _span(span: Any, what: str) -> float | None:
+    if span is None:
+        return None
+    if not isinstance(span, timedelta) or span <= timedelta(0):
+        raise InvalidInputError(f"{what} must be a timedelta above 0, found {span!r:.60}")
+    return span.total_seconds()
+
+
+def _observed_again(**stored: Any) -> Gate:
+    """Build it from what is stored: time spans are in seconds there."""
+    for name in ("window", "max_age"):
+        if f"{name}_seconds" in stored:
+            stored[name] = timedelta(seconds=stored.pop(f"{name}_seconds"))
+    return observed(**stored)
 
 
 def requires(fields: Collection[str]) -> Gate:
@@ -268,7 +359,7 @@ def gate_from(value: Any, what: str, depth: int = 0) -> Gate:
         return Gate(kind, args)
     try:
         return builder(**{name: decode(item) for name, item in args.items()})
-    except (InvalidInputError, TypeError) as e:
+    except (ArithmeticError, TypeError, ValueError) as e:
         raise RecordError(f"{what} is no gate ({e}); it was edited") from e
 
 
@@ -277,6 +368,7 @@ _BUILDERS: dict[str, Callable[..., Gate]] = {
     "at_most": at_most,
     "call": call,
     "not_worse_than": not_worse_than,
+    "observed": _observed_again,
     "requires": requires,
     "same_data_schema": same_data_schema,
     "smaller_than": smaller_than,

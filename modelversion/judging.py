@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import attrs
 
 from modelversion._json import decode, double
+from modelversion.checkpoint import Pin
 from modelversion.display import Cell, Note, Page, Shown, Table
 from modelversion.errors import IntegrityError, NotFoundError, RecordError
 from modelversion.history import History
+from modelversion.journal import Head
 from modelversion.metrics import direction
+from modelversion.observed import Asked, measured
 from modelversion.policies import Policy, conditions, policy_from
 from modelversion.records import VersionRecord
 from modelversion.schema import Json, to_json
@@ -104,6 +108,17 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     return Table("gates", ("gate", "verdict", "found"), rows=rows, empty="nothing was asked")
 
 
+def pin(head: Head) -> Pin:
+    """Say up to where a journal was read."""
+    return Pin(position=head.position, digest=head.digest)
+
+
+def pin_from(stored: Any) -> Pin | None:
+    """Read up to where a promotion says that it read a journal; None if it does not say it."""
+    position = stored.get("position") if isinstance(stored, dict) else None
+    return Pin(position, str(stored.get("digest"))) if isinstance(position, int) else None
+
+
 def policy_of(state: Decisions, stage: str) -> Policy:
     """Give the policy of a stage that the model has adopted."""
     return policy_from(state.rules.policies.get(stage, {}), f"policy of {stage}")
@@ -119,6 +134,7 @@ class Shelf:
         self.history = history
         self._rows: dict[int, Json] = {}
         self._moves: tuple[int, dict[str, list[Move]]] = (0, {})
+        self._measured: list[Json] = []
 
     def row(self, held: Pointer) -> Json:
         """Give what was recorded: from `version.json`, or from the commit of what was deleted.
@@ -144,6 +160,13 @@ class Shelf:
             return _of_record(fetch(self.history.line, held))
         except NotFoundError:
             return _of_commit(self.history.refresh().full(held.number))
+
+    def measured(self, position: int) -> list[Json]:
+        """Give the entries of what production measured, up to a position."""
+        if len(self._measured) < position:
+            journal = self.history.line.observations
+            self._measured = journal.history(journal.start(), journal.head())
+        return self._measured[:position]
 
 
 def _of_record(record: VersionRecord) -> Json:
@@ -180,7 +203,8 @@ class Moment:
         stage: Where it is to go.
         state: What was decided until then.
         now: The time as stored.
-        facts: The position up to which tags count.
+        facts: Up to where tags count.
+        observations: Up to where measurements count; None where no gate asks for them.
         version: What a function of the user's is given.
         last: The position of the last decision before it, None for the one seen last.
     """
@@ -190,7 +214,8 @@ class Moment:
     stage: str
     state: Decisions
     now: str
-    facts: int
+    facts: Pin
+    observations: Pin | None = None
     version: Any = None
     last: int | None = None
 
@@ -232,7 +257,9 @@ class Moment:
         return [field for field in fields if not _has(row, field)]
 
     def _tags(self, row: Json) -> Mapping[str, Any]:
-        return self.shelf.history.refresh().tags_at(self.number, self.facts, row.get("tags", {}))
+        return self.shelf.history.refresh().tags_at(
+            self.number, self.facts.position, row.get("tags", {})
+        )
 
     def damage(self) -> list[str]:
         """See `Eyes`."""
@@ -280,6 +307,19 @@ class Moment:
         if known is None:
             known = spent(self.shelf.moves(stage, self.last), self.number, self.now)
         return {"been": True, "seconds": known / _SECOND}
+
+    def observed(self, args: Mapping[str, Any]) -> Json:
+        """See `Eyes`."""
+        window = args.get("window_seconds")
+        asked = Asked(
+            number=self.number,
+            metric=args["metric"],
+            slice=args.get("slice"),
+            window=None if window is None else timedelta(seconds=window),
+            now=self.now,
+        )
+        last = 0 if self.observations is None else self.observations.position
+        return measured(self.shelf.measured(last), asked)
 
     def said(self) -> Json:
         """See `Eyes`."""

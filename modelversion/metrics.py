@@ -106,9 +106,7 @@ def metric(value: Any, *, higher_is_better: bool | None = None, n: int | None = 
     >>> metric(0.89, higher_is_better=True, n=5000)
     Metric(value=0.89, higher_is_better=True, n=5000)
     """
-    higher_is_better, n = _plain(higher_is_better), _plain(n)
-    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
-        raise InvalidValueError(f"n must be a positive int, found {n!r}")
+    higher_is_better, n = _plain(higher_is_better), check_count(n)
     if higher_is_better is not None and not isinstance(higher_is_better, bool):
         raise InvalidValueError(
             f"higher_is_better must be True or False, found {higher_is_better!r}"
@@ -120,6 +118,18 @@ def _plain(value: Any) -> Any:
     """Give the Python value of a numpy scalar, and anything else as it is."""
     number = numpy_scalar(value)
     return value if number is None else number
+
+
+def check_count(n: Any) -> int | None:
+    """Give a number of samples, or refuse what is none.
+
+    Raises:
+        InvalidValueError: It is no int above 0.
+    """
+    n = _plain(n)
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
+        raise InvalidValueError(f"n must be the number of samples, at least 1; found {n!r:.80}")
+    return n
 
 
 def check_metrics(metrics: Mapping[str, Any]) -> dict[str, MetricRecord]:

@@ -1,12 +1,15 @@
-"""What was measured of versions in production: the event, and the state that it folds to. Pure."""
+"""What was measured of versions in production: the event, its fold, what a gate asks. Pure."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import attrs
 
-from modelversion.errors import InvalidValueError
+from modelversion._json import decode, encode, parse_timestamp, timestamp
 from modelversion.records import Entry
 from modelversion.schema import OPTIONAL_INT, OPTIONAL_TEXT, Json, json_object, plain, record
 from modelversion.state import Fold
@@ -100,12 +103,75 @@ OBSERVATIONS = Fold(
 )
 
 
-def check_count(n: Any) -> int | None:
-    """Give a number of samples, or refuse what is none.
+# ---- what a gate asks ----------------------------------------------------------------------------
 
-    Raises:
-        InvalidValueError: It is no int above 0.
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """Which measurements a gate looks at.
+
+    Attributes:
+        number: The version.
+        metric: The metric's name.
+        slice: The part of the traffic, None for all.
+        window: How far the ends of windows may lie before the newest one; None for that alone.
+        now: The time of judging.
     """
-    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):
-        raise InvalidValueError(f"n must be the number of samples, at least 1; found {n!r:.80}")
-    return n
+
+    number: int
+    metric: str
+    slice: str | None
+    window: timedelta | None
+    now: str
+
+
+def measured(entries: Iterable[Json], asked: Asked) -> Json:
+    """Sum up the measurements that a gate looks at; nothing where there is none.
+
+    Gives how many they are (`count`) and of how many samples (`n`; one that does not say has
+    none), the `lowest` and `highest` value (NaN if one is no number), `until` when they go, and
+    their `age_seconds`.
+    """
+    windows = {(m.begin, m.end): m for entry in entries for m in _measured(entry, asked)}
+    if not windows:
+        return {}
+    # Of two that end at the same time, the one that was noted later.
+    newest = max(reversed(windows.values()), key=lambda m: m.end)
+    kept = [newest]
+    if asked.window is not None:
+        kept = [m for m in windows.values() if newest.end - m.end < asked.window]
+    values = [m.value for m in kept]
+    if any(value != value for value in values):
+        values = [math.nan]
+    return {
+        "count": len(kept),
+        "n": sum(m.n for m in kept),
+        "lowest": encode(min(values), "lowest"),
+        "highest": encode(max(values), "highest"),
+        "until": timestamp(newest.end),
+        "age_seconds": (parse_timestamp(asked.now, "now") - newest.end).total_seconds(),
+    }
+
+
+@attrs.frozen(kw_only=True)
+class _Measured:
+    value: Any
+    n: int
+    begin: str | None
+    end: datetime
+
+
+def _measured(entry: Json, asked: Asked) -> Iterator[_Measured]:
+    event = entry["event"]
+    if event.get("kind") != ObservationAdded.kind or event["number"] != asked.number:
+        return
+    if asked.metric not in event["metrics"] or event.get("slice") != asked.slice:
+        return
+    value, n = decode(event["metrics"][asked.metric]), event.get("n")
+    yield _Measured(
+        value=value if isinstance(value, (int, float)) else math.nan,
+        n=0 if n is None else max(n, 0),
+        begin=event.get("begin"),
+        # Nothing is measured before it happens: a window that ends in the year 2099 is not fresh.
+        end=parse_timestamp(min(event.get("end") or entry["time"], entry["time"]), "end"),
+    )

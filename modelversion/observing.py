@@ -13,8 +13,8 @@ from modelversion.display import Page, Picture, Shown, Table, when
 from modelversion.display.plots import lines
 from modelversion.errors import InvalidValueError, MetricNotFoundError
 from modelversion.history import History
-from modelversion.metrics import check_key, check_metrics, is_number, moved
-from modelversion.observed import ObservationAdded, check_count
+from modelversion.metrics import check_count, check_key, check_metrics, is_number, moved
+from modelversion.observed import ObservationAdded
 from modelversion.snapshot import check_text
 from modelversion.versions import Line, refuse_deleted
 

@@ -112,6 +112,11 @@ def conditions(policy: Policy, stage: str) -> tuple[Gate, ...]:
     )
 
 
+def asks(gates: Iterable[Gate], kind: str) -> bool:
+    """Tell whether a gate of a kind is among some, or inside one of them."""
+    return any(gate.kind == kind or asks(gate.parts(), kind) for gate in gates)
+
+
 def _quorum(approvals: int) -> Gate:
     return Gate("approvals", {"quorum": approvals})
 
@@ -224,21 +229,31 @@ def _impossible(gates: Iterable[Gate], outer: _Bounds) -> str | None:
     for gate in _flat(gates):
         if gate.kind == "any_of":
             several.append(gate)
-        elif gate.kind in ("at_least", "at_most"):
-            metric, value = gate.args["metric"], decode(gate.args["value"])
-            low, high = bounds.get(metric, (None, None))
-            if gate.kind == "at_least":
-                low = value if low is None else max(low, value)
-            else:
-                high = value if high is None else min(high, value)
+        for what, low, high in _bounds(gate):
+            known = bounds.get(what, (None, None))
+            low = max((v for v in (low, known[0]) if v is not None), default=None)
+            high = min((v for v in (high, known[1]) if v is not None), default=None)
             if low is not None and high is not None and low > high:
-                return f"{metric} at least {low} and at most {high}"
-            bounds[metric] = (low, high)
+                return f"{what} at least {low} and at most {high}"
+            bounds[what] = (low, high)
     for gate in several:
         problems = [_impossible([part], bounds) for part in gate.parts()]
         if all(problems):
             return str(problems[0])
     return None
+
+
+def _bounds(gate: Gate) -> Iterator[tuple[str, Any, Any]]:
+    """Give what a gate holds within bounds, the lowest and the highest that pass."""
+    args = gate.args
+    if gate.kind == "at_least":
+        yield args["metric"], decode(args["value"]), None
+    elif gate.kind == "at_most":
+        yield args["metric"], None, decode(args["value"])
+    elif gate.kind == "observed":
+        part = f" of slice {args['slice']}" if "slice" in args else ""
+        low, high = (decode(args.get(bound)) for bound in ("at_least", "at_most"))
+        yield f"observed {args['metric']}{part}", low, high
 
 
 def _flat(gates: Iterable[Gate]) -> Iterator[Gate]:

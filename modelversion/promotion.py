@@ -24,7 +24,8 @@ from modelversion.errors import (
 from modelversion.events import Promoted, StageCleared
 from modelversion.governing import append, rules_of, stage_named
 from modelversion.history import History
-from modelversion.judging import GateReport, Moment, Shelf, policy_of, report
+from modelversion.judging import GateReport, Moment, Shelf, pin, policy_of, report
+from modelversion.policies import asks
 from modelversion.schema import Json
 from modelversion.snapshot import check_text
 from modelversion.stages import Decisions
@@ -55,13 +56,15 @@ class Candidate:
 
     def moment(self, stage: str, state: Decisions) -> Moment:
         """Give what its gates can see now."""
+        watched = asks(policy_of(state, stage).gates, "observed")
         return Moment(
             shelf=self.shelf,
             held=self.held,
             stage=stage,
             state=state,
             now=now(self.line),
-            facts=self.line.facts.seen().position,
+            facts=pin(self.line.facts.seen()),
+            observations=pin(self.line.observations.head()) if watched else None,
             version=self.version,
         )
 
@@ -215,16 +218,16 @@ def _judged(candidate: Candidate, name: str, state: Decisions, wish: Wish) -> Pr
         replaces=state.stage(name).live,
         reason=wish.reason,
         override=not found.passed,
-        judged=_record(candidate.line, state, moment, found),
+        judged=_record(state, moment, found),
     )
 
 
-def _record(line: Line, state: Decisions, moment: Moment, found: GateReport) -> Json:
+def _record(state: Decisions, moment: Moment, found: GateReport) -> Json:
     """Give all that is needed to judge it again."""
-    facts = line.facts.seen()
+    read = {"facts": moment.facts, "observations": moment.observations}
     return {
         "at": moment.now,
-        "facts": {"digest": facts.digest, "position": facts.position},
+        **{name: attrs.asdict(last) for name, last in read.items() if last is not None},
         "ruled": state.ruled,
         "verdicts": [verdict.to_stored() for verdict in found.verdicts],
     }

@@ -23,7 +23,7 @@ from modelversion.events import (
 )
 from modelversion.history import History
 from modelversion.journal import Head, Journal
-from modelversion.judging import Shelf
+from modelversion.judging import Shelf, pin_from
 from modelversion.records import AliasSet, Entry
 from modelversion.replay import replay
 from modelversion.schema import Json, from_json
@@ -82,6 +82,10 @@ class _Judge:
         if kind == Promoted.kind:
             yield from self._reading(event["judged"], time)
 
+    @cached_property
+    def _measured(self) -> dict[Any, str]:
+        return _digests(self._shelf.history.line.observations)
+
     def _sha256(self, number: int) -> str | None:
         held = self._committed.get(number)
         return None if held is None else held.sha256
@@ -109,13 +113,18 @@ class _Judge:
             yield f"does not say what entry {event['position']} of {layout.POLICIES} says"
 
     def _reading(self, judged: Json, time: str) -> Iterator[str]:
-        facts: Any = judged.get("facts")
-        if not isinstance(facts, dict) or self._facts.get(facts.get("position")) != facts.get(
-            "digest"
-        ):
+        if not _names(self._facts, judged.get("facts")):
             yield "names facts that were never there"
+        if "observations" in judged and not _names(self._measured, judged["observations"]):
+            yield "names observations that were never there"
         if str(judged.get("at")) < time:
             yield f"was judged at {judged.get('at')}, before the entry before it"
+
+
+def _names(digests: Mapping[Any, str], pin: Any) -> bool:
+    """Tell whether what a promotion says it read was there."""
+    found = pin_from(pin)
+    return found is not None and digests.get(found.position) == found.digest
 
 
 def _digests(journal: Journal) -> dict[Any, str]:

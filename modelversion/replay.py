@@ -14,7 +14,7 @@ from modelversion._json import parse_timestamp
 from modelversion.display import Facts, Page, Shown, Table
 from modelversion.errors import RecordError
 from modelversion.events import Promoted, RolledBack
-from modelversion.judging import Moment, Shelf, judged_again, policy_of, verdict_table
+from modelversion.judging import Moment, Shelf, judged_again, pin_from, policy_of, verdict_table
 from modelversion.policies import Policy
 from modelversion.schema import Json, from_json
 from modelversion.stages import MAX_SKIPPED, Decisions, unfit
@@ -161,9 +161,8 @@ def _moment(shelf: Shelf, entry: Json, before: Decisions) -> Moment:
     """
     event = entry["event"]
     judged = event.get("judged", {})
-    at, facts = judged.get("at"), judged.get("facts")
-    position = facts.get("position") if isinstance(facts, dict) else None
-    if not isinstance(at, str) or not isinstance(position, int):
+    at, facts = judged.get("at"), pin_from(judged.get("facts"))
+    if not isinstance(at, str) or facts is None:
         raise RecordError("the record does not say when it was judged, or by which facts")
     parse_timestamp(at, "judged.at")
     return Moment(
@@ -172,7 +171,8 @@ def _moment(shelf: Shelf, entry: Json, before: Decisions) -> Moment:
         stage=event["stage"],
         state=before,
         now=at,
-        facts=position,
+        facts=facts,
+        observations=pin_from(judged.get("observations")),
         last=entry["position"] - 1,
     )
 

@@ -15,7 +15,7 @@ import attrs
 
 from modelversion._json import decode, encode
 from modelversion.errors import IntegrityError, NotFoundError
-from modelversion.gates import Gate, unchecked
+from modelversion.gates import Gate, lasting, unchecked
 from modelversion.schema import Json
 
 MAX_SAYS = 500
@@ -60,6 +60,9 @@ class Eyes(Protocol):
 
     def rolled_back(self) -> bool:
         """Tell whether a roll-back left it behind in that stage."""
+
+    def observed(self, args: Mapping[str, Any]) -> Json:
+        """Sum up those measurements of the version that an `observed` gate asks for."""
 
     def served(self, stage: str) -> Json:
         """Tell whether it has `been` in a stage, and for how many `seconds`."""
@@ -194,6 +197,25 @@ def _as_good(value: Any, than: Any, by: Any) -> bool:
     return Fraction(str(value)) >= Fraction(str(than)) - Fraction(str(by))
 
 
+def _judge_observed(args: Mapping[str, Any], seen: Json) -> tuple[bool, str]:
+    what = args["metric"] + (f" of slice {args['slice']}" if "slice" in args else "")
+    if not seen:
+        return False, f"{what} was never observed; observe() the version where it serves first"
+    low, high, age = decode(seen["lowest"]), decode(seen["highest"]), seen["age_seconds"]
+    if low != low:
+        return False, f"{what} was observed as nan, which never passes"
+    met = [
+        "at_least" not in args or low >= decode(args["at_least"]),
+        "at_most" not in args or high <= decode(args["at_most"]),
+        "n" not in args or seen["n"] >= decode(args["n"]),
+        "max_age_seconds" not in args or age <= args["max_age_seconds"],
+    ]
+    values = f"{low}" if low == high else f"{low} to {high}"
+    plural = "" if seen["count"] == 1 else "s"
+    counted = f"{seen['count']} measurement{plural} of {seen['n']:,} samples"
+    return all(met), f"{what} was {values} in {counted}, {lasting(max(round(age), 0))} ago"
+
+
 def _judge_requires(args: Mapping[str, Any], seen: Json) -> tuple[bool, str]:
     if seen["missing"]:
         return False, f"{', '.join(seen['missing'])} missing"
@@ -278,6 +300,7 @@ _KINDS: dict[str, tuple[_Look, _Judge]] = {
     "at_least": (_see_metric, lambda args, seen: _judge_bound(args, seen, True)),
     "at_most": (_see_metric, lambda args, seen: _judge_bound(args, seen, False)),
     "not_worse_than": (_see_both, _judge_not_worse),
+    "observed": (lambda args, eyes: eyes.observed(args), _judge_observed),
     "requires": (lambda args, eyes: {"missing": eyes.missing(args["fields"])}, _judge_requires),
     "verified": (lambda args, eyes: {"damaged": eyes.damage()[:5]}, _judge_verified),
     "same_data_schema": (_see_schema, _judge_schema),

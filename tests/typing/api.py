@@ -259,6 +259,7 @@ assert_type(mv.last_version(), mv.Version | None)
 # ---- stages, policies and gates
 
 gate = mv.gates.not_worse_than("production", "auc", by=0.002)
+gate = mv.gates.observed("auc", at_least=0.8, n=100, max_age=timedelta(days=7), slice="EU")
 assert_type(gate, mv.gates.Gate)
 assert_type(mv.gates.any_of(gate, "acme.gates:is_fair"), mv.gates.Gate)
 policy = registry.set_policy(
