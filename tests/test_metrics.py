@@ -177,7 +177,7 @@ def test_a_metric_says_its_direction():
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, "10", float("nan")])
 def test_a_sample_size_is_a_positive_integer(n):
     """Anything else is refused."""
-    with pytest.raises(InvalidValueError, match="n must be a positive int, found"):
+    with pytest.raises(InvalidValueError, match="n must be the number of samples, at least 1"):
         mv.metric(0.9, n=n)
 
 
