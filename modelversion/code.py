@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -66,6 +67,7 @@ def _text(text: str | None, path: str, files: dict[str, bytes]) -> TextRecord | 
     return TextRecord(path=path)
 
 
+@functools.lru_cache(maxsize=16)  # most saves of a process are of the same code
 def joined(pieces: tuple[Piece, ...]) -> tuple[str, tuple[PieceRecord, ...]]:
     """Write pieces one below the other; a line of comment says where each one is from.
 

@@ -34,7 +34,8 @@ def parts_of(value: Any) -> tuple[StepRecord, ...]:
 
 def _held(value: Any) -> Iterator[tuple[str, Any]]:
     """Give the pipelines of an object, with the names that it holds them under."""
-    if _is_composite(value):
+    composites = _composites()
+    if isinstance(value, composites):
         yield "", value
         return
     if isinstance(value, dict):
@@ -44,23 +45,27 @@ def _held(value: Any) -> Iterator[tuple[str, Any]]:
     else:
         items = list(getattr(value, "__dict__", {}).items())
     for name, item in items[:_MAX_HELD]:
-        if _is_composite(item):
+        if isinstance(item, composites):
             yield name, item
 
 
-def _is_composite(value: Any) -> bool:
-    return _is(value, "sklearn.model_selection", "BaseSearchCV") or any(
-        _is(value, module, name) for module, name in _COMPOSITES
-    )
+def _composites() -> tuple[type, ...]:
+    found = (_class(module, name) for module, name in (_SEARCH, *_COMPOSITES))
+    return tuple(kind for kind in found if kind is not None)
+
+
+def _class(module: str, name: str) -> type | None:
+    """Give a class, None while nothing has imported it: then no object is of it."""
+    found: type | None = getattr(sys.modules.get(module), name, None)
+    return found
 
 
 def _is(value: Any, module: str, name: str) -> bool:
-    kind = getattr(sys.modules.get(module), name, None)
-    if kind is None and module == "sklearn.model_selection":
-        kind = getattr(sys.modules.get("sklearn.model_selection._search"), name, None)
+    kind = _class(module, name)
     return kind is not None and isinstance(value, kind)
 
 
+_SEARCH = ("sklearn.model_selection._search", "BaseSearchCV")
 _PIPELINE = ("sklearn.pipeline", "Pipeline")
 _UNION = ("sklearn.pipeline", "FeatureUnion")
 _COLUMNS = ("sklearn.compose", "ColumnTransformer")
@@ -79,7 +84,7 @@ class _Walk:
         """Note a part and what is inside it; give the names of its features, none if unknown."""
         if len(self.parts) >= MAX_PARTS or name.count("/") > _MAX_DEPTH:
             return ()
-        if _is(value, "sklearn.model_selection", "BaseSearchCV"):
+        if _is(value, *_SEARCH):
             best = getattr(value, "best_estimator_", None)
             inner = f"{name}/best_estimator_" if name else "best_estimator_"
             return () if best is None else self.visit(best, inner, parent, taken)

@@ -33,7 +33,7 @@ from modelversion.run import Run
 from modelversion.saving import Frozen, save
 from modelversion.serializers import Allow
 from modelversion.snapshot import NOTHING, check_notes
-from modelversion.source.capture import look, of_caller, remember_script
+from modelversion.source.capture import look_back, of_caller, remember_script
 from modelversion.storage import open_store
 from modelversion.table import Versions, select
 from modelversion.tracking import F, check_options, track
@@ -280,7 +280,7 @@ class Registry(Oversight, Shown):
             parents=self._parents(parents),
             not_secret=not_secret,
             allow_secrets=allow_secrets,
-            look=look(of_caller(), at_start=False).finish(),
+            look=look_back(of_caller()),
         )
         draft = Frozen(name, notes, value, artifacts=artifacts or {}, verify=verify, new=new)
         self._home.check()

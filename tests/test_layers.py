@@ -211,7 +211,7 @@ SIBLINGS = {
     "source": {
         "_notebook": set(),
         "_places": {"_notebook", "_reach", "_texts"},
-        "_reach": set(),
+        "_reach": {"_texts"},
         "_texts": {"_notebook"},
         "_randomness": set(),
         "capture": {"_notebook", "_places", "_randomness", "_reach", "_texts", "git"},

@@ -19,7 +19,7 @@ _MIN_LETTERS = 16
 _DIRECTORIES = frozenset(["PWD", "OLDPWD"])
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Known:
     """Texts that are secret in this process, longest first, each with the name of its rule.
 

@@ -6,6 +6,7 @@ found one. What is replaced already is found no more, so that doing it twice cha
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ BY_URL = "url"
 
 _MAX_NAME = 100
 _MAX_LINE = 500
+_MAX_KEPT = 200
 Span = tuple[int, int]
 
 
@@ -46,16 +48,22 @@ def redact_text(
         known: What is secret besides the rules, as `known_values` gives it.
         code: It is program text, where only what stands in quotes is a value.
     """
-    rules: list[str] = []
-    for replace in (
-        lambda text: replace_values(text, known.values),
-        replace_formats,
-        replace_in_urls,
-        lambda text: replace_assigned(text, code=code),
-    ):
+    redacted = _redacted_again if len(text) <= _MAX_KEPT else _redacted
+    text, rules = redacted(text, known, code)
+    return text, tuple(Redaction(path, rule) for rule in rules)
+
+
+def _redacted(text: str, known: Known, code: bool) -> tuple[str, tuple[str, ...]]:
+    text, rules = replace_values(text, known.values)
+    for replace in (replace_formats, replace_in_urls):
         text, found = replace(text)
         rules += found
-    return text, tuple(Redaction(path, rule) for rule in dict.fromkeys(rules))
+    text, found = replace_assigned(text, code=code)
+    return text, tuple(dict.fromkeys([*rules, *found]))
+
+
+# Params and globals say the same in one version after the other.
+_redacted_again = functools.lru_cache(maxsize=4096)(_redacted)
 
 
 def redact_url(url: str, path: str = "url") -> tuple[str, tuple[Redaction, ...]]:

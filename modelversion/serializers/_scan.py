@@ -13,14 +13,10 @@ from typing import Any
 
 from modelversion.errors import RecordError
 
-_TEXT = frozenset(["SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"])
-_GET = frozenset(["BINGET", "LONG_BINGET", "GET"])
-_PUT = frozenset(["BINPUT", "LONG_BINPUT", "PUT"])
 # Opcodes with a size of so many bytes before their text or bytes.
 _SIZED = {"BINUNICODE": 4, "BINUNICODE8": 8, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
 _LONGEST_NAME = 4096
 _LONG: Any = type("Long", (), {})()
-_REFUSED = frozenset(["EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"])
 
 
 def pickle_globals(stream: bytes | bytearray) -> tuple[str, ...]:
@@ -38,28 +34,31 @@ def pickle_globals(stream: bytes | bytearray) -> tuple[str, ...]:
         row = table.get(byte)
         if row is None:
             raise RecordError("the object's stream is no pickle; it was replaced")
-        name, read = row
+        name, read, rule = row
         if name == "STOP":
             break
-        scan.step(name, _argument(name, read, file))
+        rule(scan, None if read is None else _argument(name, read, file))
     if file.read(1):
         raise RecordError("the object's stream has bytes behind its end; it was replaced")
     return tuple(sorted(scan.globals))
 
 
 @functools.cache
-def _opcodes() -> dict[bytes, tuple[str, Any]]:
+def _opcodes() -> dict[bytes, tuple[str, Any, Any]]:
+    """Give name, reader of the argument and rule of each opcode."""
     import pickletools
 
     return {
-        op.code.encode("latin-1"): (op.name, None if op.arg is None else op.arg.reader)
+        op.code.encode("latin-1"): (
+            op.name,
+            None if op.arg is None else op.arg.reader,
+            _RULES.get(op.name, _Scan.other),
+        )
         for op in pickletools.opcodes
     }
 
 
 def _argument(name: str, read: Any, file: io.BytesIO) -> Any:
-    if read is None:
-        return None
     try:
         return _skipped(name, file) or read(file)
     except (ValueError, UnicodeDecodeError) as e:
@@ -82,35 +81,57 @@ def _skipped(name: str, file: io.BytesIO) -> Any:
 
 
 class _Scan:
+    """Follows what is pushed; None stands for anything that is no text."""
+
     def __init__(self) -> None:
         self.globals: set[str] = set()
         self._memo: dict[int, str | None] = {}
-        # The texts pushed last; None stands for anything else.
-        self._recent: list[str | None] = []
+        self._before: str | None = None
+        self._last: str | None = None
 
-    def step(self, name: str, argument: Any) -> None:
-        if name in _TEXT:
-            self._recent.append(None if argument is _LONG else argument)
-        elif name == "MEMOIZE" or name in _PUT:
-            # The unpickler counts what it keeps, not what was put: a slot may be put twice.
-            slot = len(self._memo) if name == "MEMOIZE" else int(argument)
-            self._memo[slot] = self._recent[-1] if self._recent else None
-        elif name in _GET:
-            self._recent.append(self._memo.get(int(argument)))
-        elif name == "STACK_GLOBAL":
-            self._stack_global()
-        elif name in ("GLOBAL", "INST"):
-            self.globals.add(argument.replace(" ", ":", 1))
-            self._recent.append(None)
-        elif name in _REFUSED:
-            raise RecordError(f"the object's stream uses {name}, which names what is not in it")
-        elif name not in ("FRAME", "PROTO"):
-            self._recent.append(None)
-        del self._recent[:-2]
+    def other(self, argument: Any) -> None:
+        self._push(None)
 
-    def _stack_global(self) -> None:
-        texts = self._recent[-2:]
-        if len(texts) < 2 or None in texts:
+    def _push(self, text: str | None) -> None:
+        self._before, self._last = self._last, text
+
+    def text(self, argument: Any) -> None:
+        self._push(None if argument is _LONG else argument)
+
+    def memoize(self, argument: Any) -> None:
+        # The unpickler counts what it keeps, not what was put: a slot may be put twice.
+        self._memo[len(self._memo)] = self._last
+
+    def put(self, argument: Any) -> None:
+        self._memo[int(argument)] = self._last
+
+    def get(self, argument: Any) -> None:
+        self._push(self._memo.get(int(argument)))
+
+    def stack_global(self, argument: Any) -> None:
+        if self._before is None or self._last is None:
             raise RecordError("the object's stream names a global by something that is not text")
-        self.globals.add(f"{texts[0]}:{texts[1]}")
-        self._recent.append(None)
+        self.globals.add(f"{self._before}:{self._last}")
+        self._push(None)
+
+    def named_global(self, argument: str) -> None:
+        self.globals.add(argument.replace(" ", ":", 1))
+        self._push(None)
+
+    def outside(self, argument: Any) -> None:
+        raise RecordError("the object's stream uses what is not in it: an extension or a reference")
+
+    def nothing(self, argument: Any) -> None:
+        pass
+
+
+_RULES = {
+    **dict.fromkeys(["SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"], _Scan.text),
+    **dict.fromkeys(["BINGET", "LONG_BINGET", "GET"], _Scan.get),
+    **dict.fromkeys(["BINPUT", "LONG_BINPUT", "PUT"], _Scan.put),
+    **dict.fromkeys(["EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"], _Scan.outside),
+    **dict.fromkeys(["GLOBAL", "INST"], _Scan.named_global),
+    **dict.fromkeys(["FRAME", "PROTO"], _Scan.nothing),
+    "MEMOIZE": _Scan.memoize,
+    "STACK_GLOBAL": _Scan.stack_global,
+}

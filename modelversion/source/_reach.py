@@ -10,19 +10,19 @@ import dis
 import functools
 import sys
 import types
-import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
 from modelversion import source
+from modelversion.source._texts import Known
 
 MAX_DEFINITIONS = 200
 MAX_VALUES = 100
 MAX_ITEMS = 100
 MAX_TEXT = 1000
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_PLAIN = frozenset([type(None), bool, int, float, complex, str, bytes])
 _CONTAINERS = (list, tuple, set, frozenset)
 _CODE_HOLDERS = (staticmethod, classmethod, functools.cached_property)
 _HAND_MADE = ("__main__", "builtins", "")
@@ -86,6 +86,7 @@ class _Walk:
     def __init__(self) -> None:
         self._found = Reached()
         self._seen: set[int] = set()
+        self._followed: dict[tuple[int, str], set[tuple[str, ...]]] = {}
         # What was made on the way must live as long as its id is remembered.
         self._waiting: list[Any] = []
 
@@ -142,7 +143,10 @@ class _Walk:
 
     def _names(self, code: types.CodeType, scope: dict[str, Any], module: str) -> None:
         reads = reads_of(code)
-        for chain in reads.chains:
+        followed = self._followed.setdefault((id(scope), module), set())
+        fresh = [chain for chain in reads.chains if chain not in followed]
+        followed.update(fresh)
+        for chain in fresh:
             if chain[0] in scope:
                 self._chain(scope[chain[0]], chain, module)
             elif not hasattr(sys.modules["builtins"], chain[0]):
@@ -305,7 +309,7 @@ def is_plain(value: Any, budget: int = MAX_ITEMS) -> bool:
 _GLOBALS = frozenset(["LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"])
 _LOCALS = frozenset(["LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_DEREF"])
 _ATTRIBUTES = frozenset(["LOAD_ATTR", "LOAD_METHOD"])
-_READS: weakref.WeakKeyDictionary[types.CodeType, Reads] = weakref.WeakKeyDictionary()
+_READS: Known[Reads] = Known()
 
 
 def reads_of(code: types.CodeType) -> Reads:
@@ -317,7 +321,8 @@ def reads_of(code: types.CodeType) -> Reads:
         for inner in _inside(code):
             chains.update(dict.fromkeys(_chains(inner)))
             imports.update(dict.fromkeys(_imports(inner)))
-        known = _READS[code] = Reads(tuple(chains), tuple(imports))
+        known = Reads(tuple(chains), tuple(imports))
+        _READS.put(code, known)
     return known
 
 

@@ -176,19 +176,21 @@ class Look:
         return self.git.result() if isinstance(self.git, Reading) else self.git
 
 
-def look(entry: Entry | None, *, at_start: bool = True) -> Look:
-    """Take the code of an entry as it is now, and have its git repository read meanwhile.
-
-    Args:
-        entry: Where the code enters.
-        at_start: Whether the code is about to run, so that the states of random generators mean
-            something.
-    """
-    states = random_states() if at_start else {}
+def look(entry: Entry | None) -> Look:
+    """Take the code of an entry that is about to run; its git repository is read meanwhile."""
+    states = random_states()
     if entry is None:
         return Look(states=states)
     found = capture(entry)
     return Look(found, start_reading(found.folder), states)
+
+
+def look_back(entry: Entry | None) -> Look:
+    """Take the code of an entry that has run, such as the script that calls a save."""
+    if entry is None:
+        return Look()
+    found = _with_cells(capture(entry))
+    return Look(found, start_reading(found.folder))
 
 
 # ---- what it reaches -----------------------------------------------------------------------------
@@ -228,6 +230,10 @@ def finish(found: Capture) -> Capture:
     """Look again for what was not there at the start, and take the cells that were run."""
     if found.open or found.entry.since is not None:
         found = attrs.evolve(found, **_later(found))
+    return _with_cells(found)
+
+
+def _with_cells(found: Capture) -> Capture:
     run = _notebook.cells()
     return attrs.evolve(found, cells=_notebook.transcript(run)) if run else found
 

@@ -23,7 +23,7 @@ os.environ.update(BENTOML_DO_NOT_TRACK="True", MLFLOW_DISABLE_TELEMETRY="true", 
 
 import numpy as np
 from measure import alternate, machine, ms, scratch, table, write_section
-from run import Fitted
+from training import Fitted
 
 import modelversion as mv
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
-import json
 import os
-import pickle
 import statistics
 import subprocess
 import sys
@@ -37,7 +35,7 @@ from measure import (
     timed,
     write_section,
 )
-from sklearn.linear_model import LogisticRegression
+from training import Fitted, by_hand, saver
 
 import modelversion as mv
 from modelversion import _json
@@ -67,43 +65,7 @@ QUICK = Sizes(few=2, many=40, saves=3, big=16 * 2**20, bigs=1, reads=3, large_ta
 QUICK = Sizes(**{**vars(QUICK), "small_table": 100, "tables": 1, "imports": 1})
 
 
-class Fitted:
-    """A small fitted model with other content at each call."""
-
-    def __init__(self) -> None:
-        random = np.random.default_rng(0)
-        features = random.normal(size=(200, 10))
-        self.model = LogisticRegression().fit(features, features[:, 0] > 0)
-        self.count = 0
-
-    def next(self) -> LogisticRegression:
-        self.count += 1
-        self.model.coef_[0, 0] = self.count
-        return self.model
-
-
 # ---- small saves
-
-
-def by_hand(folder: Path, fitted: Fitted) -> None:
-    """Pickle a model and its metrics into a fresh folder and sync both files."""
-    model = fitted.next()
-    place = folder / str(fitted.count)
-    place.mkdir(parents=True)
-    meta = json.dumps({"C": model.C, "auc": 0.9}).encode()
-    for name, data in (("model.pkl", pickle.dumps(model)), ("meta.json", meta)):
-        with (place / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def saver(registry: mv.Registry, name: str, fitted: Fitted) -> Callable[[], mv.Version]:
-    def save() -> mv.Version:
-        model = fitted.next()
-        return registry.save(name, model, params={"C": model.C}, metrics={"auc": 0.9})
-
-    return save
 
 
 def small_saves(folder: Path, sizes: Sizes) -> Iterator[Row]:
