@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,6 +16,7 @@ from modelversion.errors import (
     FileMissingError,
     SizeMismatchError,
 )
+from modelversion.progress import transfer
 from modelversion.records import FileRecord
 from modelversion.storage import KeyAbsent, Store
 
@@ -26,6 +27,7 @@ PIECE = 4 * 2**20
 _SMALL = 4 * 2**20
 _IN_PARALLEL = 8 * 2**20
 _REMEMBERED = 4096
+Count = Callable[[int], None]
 # Mapped files of this process whose bytes were hashed, by what changes when they change.
 _VERIFIED: dict[tuple[int, ...], str] = {}
 
@@ -48,6 +50,7 @@ class VersionFiles:
         self._name = name
         self._files = {file.path: file for file in files}
         self._ahead: dict[str, bytes | None] = {}
+        self._count: Count | None = None
 
     def record(self, path: str) -> FileRecord:
         """Give a file's record.
@@ -84,8 +87,11 @@ class VersionFiles:
         ahead, key = self._ahead.pop(record.path, None), f"{self._folder}/{record.path}"
         try:
             # Opened here, not by a helper: the path of a load is kept short.
-            with self._store.open(key, record.size) if ahead is None else io.BytesIO(ahead) as file:
-                data, size, digest = _read_hashed(file, record.size)
+            with (
+                self._metered(record.size) as count,
+                self._store.open(key, record.size) if ahead is None else io.BytesIO(ahead) as file,
+            ):
+                data, size, digest = _read_hashed(file, record.size, count)
         except KeyAbsent as e:
             raise self._missing(record) from e
         self._compare(record, size, digest)
@@ -101,9 +107,23 @@ class VersionFiles:
             return {path: memoryview(get(path)) for path in paths}
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(min(len(paths), os.cpu_count() or 2)) as pool:
+        workers = min(len(paths), os.cpu_count() or 2)
+        with self._metered(total), ThreadPoolExecutor(workers) as pool:
             found = pool.map(lambda path: memoryview(get(path)), paths)
             return dict(zip(paths, found, strict=True))
+
+    @contextlib.contextmanager
+    def _metered(self, size: int) -> Iterator[Count]:
+        """Show how far it is where bytes come from afar; what is read meanwhile counts with it."""
+        if not self._store.remote or self._count is not None:
+            yield self._count or _uncounted
+            return
+        with transfer(f"reading {self._name}", size) as meter:
+            self._count = meter.add
+            try:
+                yield meter.add
+            finally:
+                self._count = None
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """Give a file's bytes piece by piece; the last piece comes only if all were right."""
@@ -120,8 +140,9 @@ class VersionFiles:
 
     def _pieces(self, record: FileRecord, source: BinaryIO) -> Iterator[bytes]:
         hasher, size, held = hashlib.sha256(), 0, b""
-        with source as file:
+        with source as file, self._metered(record.size) as count:
             while piece := file.read(PIECE):
+                count(len(piece))
                 hasher.update(piece)
                 size += len(piece)
                 if size > record.size:
@@ -212,16 +233,23 @@ class VersionFiles:
             )
 
 
-def _read_hashed(file: BinaryIO, size: int) -> tuple[bytearray, int, str]:
+def _uncounted(count: int) -> None:
+    pass
+
+
+def _read_hashed(
+    file: BinaryIO, size: int, count: Count = _uncounted
+) -> tuple[bytearray, int, str]:
     """Read and hash what is there, at most one byte more than expected."""
     data = bytearray(size)
     view, hasher, at = memoryview(data), hashlib.sha256(), 0
     while at < size:
-        count = file.readinto(view[at : at + PIECE])  # type: ignore[attr-defined]
-        if not count:
+        came = file.readinto(view[at : at + PIECE])  # type: ignore[attr-defined]
+        if not came:
             return data, at, ""
-        hasher.update(view[at : at + count])
-        at += count
+        hasher.update(view[at : at + came])
+        at += came
+        count(came)
     return data, size + len(file.read(1)), hasher.hexdigest()
 
 

@@ -1,8 +1,10 @@
-"""Progress: how far a loop is, where somebody looks at it."""
+"""Progress: how far a loop or a transfer is, where somebody looks at it."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
@@ -73,6 +75,77 @@ def _length(items: Any) -> int | None:
         return None
 
 
+# ---- transfers -----------------------------------------------------------------------------------
+
+
+# Shorter transfers are over before anybody wonders.
+_PATIENCE = 1.0
+_MEGABYTE = 1e6
+
+
+class Meter:
+    """Counts the bytes of one transfer, from any thread, and shows them once it takes long."""
+
+    def __init__(self, label: str, total: int, view: _View) -> None:
+        self._label = label
+        self._total = total
+        self._view = view
+        self._lock = threading.Lock()
+        self._done: dict[object, int] = {}
+        self._began = self._shown = time.monotonic()
+        self._visible = False
+
+    def add(self, count: int) -> None:
+        """Count bytes that have come or gone."""
+        with self._lock:
+            self._done[None] = self._done.get(None, 0) + count
+            self._show()
+
+    def callback(self) -> Any:
+        """Give the fsspec callback of one file of the transfer; a driver calls it."""
+        from fsspec.callbacks import Callback
+
+        file = object()
+
+        def tell(size: int | None, value: int, **more: Any) -> None:
+            with self._lock:
+                self._done[file] = value
+                self._show()
+
+        return Callback(hooks={"meter": tell})
+
+    @property
+    def done(self) -> int:
+        """How many bytes were counted."""
+        return sum(self._done.values())
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if now - self._began >= _PATIENCE and now - self._shown >= _EVERY:
+            self._shown, self._visible = now, True
+            self._view.update(self._state())
+
+    def close(self) -> None:
+        """Leave the last state where one was shown."""
+        if self._visible:
+            self._view.close(self._state())
+
+    def _state(self) -> _State:
+        done, total = (round(n / _MEGABYTE) for n in (self.done, self._total))
+        return _State(f"{self._label}, MB", done, total, time.monotonic() - self._began, {})
+
+
+@contextlib.contextmanager
+def transfer(label: str, total: int) -> Iterator[Meter]:
+    """Show how far a transfer of so many bytes is, to people; a log file gets nothing."""
+    view = _view()
+    meter = Meter(label, total, _Nowhere() if isinstance(view, _Log) else view)
+    try:
+        yield meter
+    finally:
+        meter.close()
+
+
 # ---- where it is shown ---------------------------------------------------------------------------
 
 
@@ -134,3 +207,13 @@ class _Log:
     def close(self, state: _State) -> None:
         if sys.stderr is not None:
             sys.stderr.write(state.text() + "\n")
+
+
+class _Nowhere:
+    """Nobody looks."""
+
+    def update(self, state: _State) -> None:
+        pass
+
+    def close(self, state: _State) -> None:
+        pass

@@ -1,14 +1,17 @@
 """Registries that are only read: on a plain HTTP server, and in a zip."""
 
 import http.server
+import io
 import pickle
 import shutil
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 import modelversion as mv
+from modelversion import progress
 from modelversion.errors import (
     JournalError,
     ModelNotFoundError,
@@ -28,6 +31,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         server.asked.append((self.path, self.headers.get("Cache-Control")))
         if self.path in server.instead and not self.headers.get("Cache-Control"):
             return self._give(server.instead[self.path])
+        if server.breaks and "buffer-0" in self.path:
+            return self._give_in_parts()
         found = self.translate_path(self.path)
         try:
             with open(found, "rb") as file:
@@ -36,6 +41,21 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             if server.absent == 200:
                 return self._give(b"<html>welcome</html>")
             self.send_error(server.absent)
+
+    def _give_in_parts(self):
+        """Give a third of the rest, and break off."""
+        server = self.server
+        with open(self.translate_path(self.path), "rb") as file:
+            data = file.read()
+        server.breaks -= 1
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1]) if server.ranges else 0
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        part = data[start:] if not server.breaks else data[start : start + (len(data) - start) // 3]
+        server.given.append((start, len(part)))
+        self.wfile.write(part)
+        self.wfile.flush()
 
     def _give(self, data):
         self.send_response(200)
@@ -66,6 +86,7 @@ def web(folder):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), None)
     server.RequestHandlerClass = lambda *args: Handler(*args, directory=str(folder))
     server.absent, server.more = 404, b""
+    server.breaks, server.ranges, server.given = 0, True, []
     server.asked, server.instead, server.cut = [], {}, []
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -255,3 +276,87 @@ def test_a_damaged_zip_is_one_error(archive, tmp_path):
     with pytest.raises((StorageError, mv.errors.IntegrityError)):
         for version in registry["churn"]:
             version.load()
+
+
+# ---- replies that break off
+
+
+SIZE = 8 * 2**18
+
+
+def test_a_reply_that_breaks_off_is_gone_on_with(web):
+    """After each break only the rest is asked for."""
+    web.breaks = 4
+
+    loaded = mv.Registry(web.url)["churn"][2].load()
+
+    assert (loaded["w"] == np.arange(2**18, dtype="float64") + 1).all()
+    starts = [start for start, _ in web.given]
+    assert starts == [sum(size for _, size in web.given[:i]) for i in range(4)]
+    assert sum(size for _, size in web.given) == SIZE
+
+
+def test_a_server_without_ranges_is_asked_for_all_of_it_again(web):
+    """Its 200 begins anew, and nothing of the first part stays."""
+    web.breaks, web.ranges = 2, False
+
+    loaded = mv.Registry(web.url)["churn"][2].load()
+
+    assert (loaded["w"] == np.arange(2**18, dtype="float64") + 1).all()
+    assert [start for start, _ in web.given] == [0, 0]
+
+
+def test_a_reply_that_always_breaks_off_is_an_error(web):
+    """After a few attempts it is told, with the place."""
+    web.breaks = 1000
+
+    with pytest.raises(StorageError, match=r"cannot read http://.*buffer-0"):
+        mv.Registry(web.url)["churn"][2].load()
+    assert len(web.given) == _published._BREAKS + 1
+
+
+def test_mutant_a_reply_is_not_gone_on_with(web, monkeypatch):
+    """Without another attempt the first break is the end."""
+    monkeypatch.setattr(_published, "_BREAKS", 0)
+
+    with pytest.raises(StorageError):
+        test_a_reply_that_breaks_off_is_gone_on_with(web)
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what was written."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "shown"), [(Terminal, True), (io.StringIO, False)])
+def test_reading_is_shown_to_people_only(published, stream, shown, monkeypatch, tmp_path):
+    """A terminal sees how far a long transfer is; a log file sees nothing."""
+    monkeypatch.setattr(sys, "stderr", stream())
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    version = mv.Registry(published)["churn"][2]
+
+    version.load()
+    version.download(tmp_path / "out")
+
+    assert ("reading churn:2, MB: 2/2" in sys.stderr.getvalue()) is shown
+    assert bool(sys.stderr.getvalue()) is shown
+
+
+def test_a_transfer_of_many_files_is_one_count():
+    """Files of drivers and bytes of our own add up, from any thread."""
+    with progress.transfer("sending", 100) as meter:
+        callbacks = [meter.callback() for _ in range(3)]
+        for callback in callbacks:
+            callback.set_size(10)
+            callback.absolute_update(4)
+            callback.relative_update(6)
+        threads = [threading.Thread(target=meter.add, args=(1,)) for _ in range(70)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert meter.done == 100

@@ -16,6 +16,20 @@ _NO_BUCKET = frozenset(["NoSuchBucket", "ContainerNotFound"])
 _FULL = frozenset(["QuotaExceeded", "InsufficientCapacity", "AccountIsDisabled"])
 _READS = frozenset(["read", "list", "open"])
 _LONGEST = 300
+# What HTTP clients and paramiko call an answer that did not come, or not to its end.
+_BROKEN_OFF = frozenset(
+    [
+        "ClientPayloadError",
+        "IncompleteRead",
+        "IncompleteReadError",
+        "ServerDisconnectedError",
+        "ServiceRequestError",
+        "ServiceResponseError",
+        "SSHException",
+    ]
+)
+# aiohttp gives these a code of its own, which no server has answered.
+_TORN = frozenset(["ContentLengthError", "PayloadEncodingError", "TransferEncodingError"])
 
 
 def explain(e: BaseException, verb: str, place: str) -> ModelVersionError:
@@ -50,6 +64,8 @@ def explain(e: BaseException, verb: str, place: str) -> ModelVersionError:
 def status_of(e: BaseException) -> int | None:
     """Give the HTTP status that an error goes back to, None if it tells of none."""
     for one in _chain(e):
+        if type(one).__name__ in _TORN:
+            continue
         response = getattr(one, "response", None)
         if isinstance(response, dict):
             return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
@@ -77,14 +93,21 @@ def is_denied(e: BaseException) -> bool:
 
 
 def is_unreachable(e: BaseException) -> bool:
-    """Tell whether no answer came at all."""
+    """Tell whether no answer came, or not all of it."""
     return status_of(e) is None and any(
-        isinstance(one, (TimeoutError, ConnectionError))
+        isinstance(one, (TimeoutError, ConnectionError, EOFError))
         or "Timeout" in type(one).__name__
         or "Connection" in type(one).__name__
-        or type(one).__name__ in ("ServiceRequestError", "ServiceResponseError", "SSHException")
+        or type(one).__name__ in _BROKEN_OFF
+        or str(one) == "Socket is closed"  # a plain OSError of paramiko's
         for one in _chain(e)
     )
+
+
+def passes(e: StorageError) -> bool:
+    """Tell whether asking again may help: no answer came, or not all of it, or a bad moment."""
+    cause = e.__cause__
+    return cause is not None and (is_unreachable(cause) or (status_of(cause) or 0) >= 500)
 
 
 def _codes(e: BaseException) -> Iterator[str]:

@@ -23,8 +23,15 @@ from typing import Any, BinaryIO, TypeVar
 import attrs
 
 from modelversion.errors import OutcomeUnknownError, StorageError
+from modelversion.progress import Meter, transfer
 from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken
-from modelversion.storage._explain import explain, is_denied, missing_bucket, status_of
+from modelversion.storage._explain import (
+    explain,
+    is_denied,
+    missing_bucket,
+    passes,
+    status_of,
+)
 from modelversion.storage._link import Link
 from modelversion.storage._proof import prove
 
@@ -39,6 +46,8 @@ _SLOWEST = 800_000  # bytes a second: a large piece is given more time than a sm
 _WHOLE = 64 * 2**20
 PIECE = 8 * 2**20
 _AHEAD = 4
+# Seconds before a piece is asked for again whose reply broke off.
+_PAUSES = (0.1, 0.5, 2.0)
 _PARTS = 9_000  # S3 takes 10,000
 
 
@@ -190,26 +199,32 @@ class ObjectStore:
         What an older version holds is put again: to share it on the server, its bytes would
         first have to be fetched and hashed.
         """
+        wanted = list(blobs)
+        with transfer(f"sending {folder}", sum(blob.size for blob in wanted)) as meter:
 
-        async def put(fs: Any) -> None:
-            await _all_of(self._place(fs, folder, blob) for blob in blobs)
+            async def put(fs: Any) -> None:
+                await _all_of(
+                    self._place(fs, f"{folder}/{blob.path}", blob, meter) for blob in wanted
+                )
 
-        self._run("fill", folder, put)
+            self._run("fill", folder, put)
 
-    async def _place(self, fs: Any, folder: str, blob: Blob) -> None:
-        key = f"{folder}/{blob.path}"
+    async def _place(self, fs: Any, key: str, blob: Blob, meter: Meter) -> None:
         if isinstance(blob.content, Path) and blob.size > PIECE:
-            await self._place_large(fs, key, blob.content, blob.size)
+            await self._place_large(fs, key, blob, meter)
             return
         creation = _Creation(self._family, self._path(key), f"{self.url}/{key}", blob.read())
         await creation.settle(fs)
+        meter.add(blob.size)
 
-    async def _place_large(self, fs: Any, key: str, file: Path, size: int) -> None:
-        path = self._path(key)
-        await fs._put_file(str(file), path, **self._family.large(size))
+    async def _place_large(self, fs: Any, key: str, blob: Blob, meter: Meter) -> None:
+        """Send a file in parts, of which the driver sends each again that fails."""
+        path, size, callback = self._path(key), blob.size, meter.callback()
+        await fs._put_file(str(blob.content), path, callback=callback, **self._family.large(size))
         found = (await _timely(fs._info(path)))["size"]
         if found != size:
             raise StorageError(f"{self.url}/{key} has {found} bytes, sent were {size}; save again")
+        callback.absolute_update(size)  # not every driver tells of its last part
 
     def settle(self, folder: str) -> None:
         """Do nothing: a bucket shows only what is durable."""
@@ -408,9 +423,24 @@ class Download(io.RawIOBase):
         while len(self._coming) < _AHEAD and self._asked < self._end:
             self._coming.append(self._start(self._asked))
             self._asked += PIECE
-        piece = (self._fetched(self._coming.pop(0)) if self._coming else None) or b""
+        piece = b""
+        if self._coming:
+            first = self._asked - PIECE * len(self._coming)
+            piece = self._arrived(self._coming.pop(0), first) or b""
         self._held = memoryview(piece)
         self._ended = len(piece) < PIECE
+
+    def _arrived(self, piece: Future[bytes | None], first: int) -> bytes | None:
+        """Wait for a piece, and ask for it alone again where its reply broke off."""
+        for pause in _PAUSES:
+            try:
+                return self._fetched(piece)
+            except StorageError as e:
+                if not passes(e):
+                    raise
+            time.sleep(pause)
+            piece = self._start(first)
+        return self._fetched(piece)
 
     def close(self) -> None:
         """Stop what is on its way."""

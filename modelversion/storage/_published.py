@@ -9,18 +9,21 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 from modelversion.errors import ReadOnlyError, StorageError
 from modelversion.layout import TEMPORARY
 from modelversion.storage import Blob, Item, KeyAbsent, nonce
-from modelversion.storage._explain import explain
+from modelversion.storage._explain import explain, is_unreachable
 from modelversion.storage._link import Link
 
 SECONDS = 20.0
 # No key is read whole that is longer; a file is read as far as its record says.
 MOST = 64 * 2**20
 _TOGETHER = 16
+# How often a reply may break off; each time only the rest is asked for.
+_BREAKS = 5
 _ABSENT = (403, 404, 410)
 
 
@@ -141,17 +144,34 @@ class HttpStore(ReadOnlyStore):
 
     async def _one(self, fs: Any, session: Any, key: str, most: int) -> tuple[int, bytes]:
         """Get a status, and at most so many bytes."""
-        url, options = fs.encode_url(f"{self._root}/{key}"), dict(fs.kwargs)
-        options["headers"] = {**options.get("headers", {}), **self._headers}
-        async with asyncio.timeout(SECONDS + most / 100_000), session.get(url, **options) as reply:
-            pieces, size = [], 0
-            while reply.status == 200 and size < most:
-                piece = await reply.content.read(min(most - size, 2**20))
+        get = partial(session.get, fs.encode_url(f"{self._root}/{key}"), **fs.kwargs)
+        got = bytearray()
+        async with asyncio.timeout(SECONDS + most / 100_000):
+            for left in reversed(range(_BREAKS + 1)):
+                before = len(got)
+                try:
+                    status = await self._rest(get, most, got)
+                except Exception as e:  # aiohttp raises its own; a refusal is a status, no error
+                    if not left or len(got) == before or not is_unreachable(e):
+                        raise
+                else:
+                    return status, bytes(got)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _rest(self, get: partial[Any], most: int, got: bytearray) -> int:
+        """Get what is missing of a reply that broke off, or all of one that did not begin."""
+        headers = {**get.keywords.get("headers", {}), **self._headers}
+        if got:
+            headers["Range"] = f"bytes={len(got)}-"
+        async with get(headers=headers) as reply:
+            if reply.status == 200:
+                got.clear()  # a server that knows no ranges begins anew
+            while reply.status in (200, 206) and len(got) < most:
+                piece = await reply.content.read(min(most - len(got), 2**20))
                 if not piece:
                     break
-                pieces.append(piece)
-                size += len(piece)
-            return reply.status, b"".join(pieces)
+                got += piece
+            return 200 if reply.status == 206 else int(reply.status)
 
     def list(self, folder: str) -> list[Item]:
         """Refuse: a web server does not say what it has."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import threading
 import time
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from modelversion.errors import OutcomeUnknownError, StorageError
-from modelversion.layout import TEMPORARY
-from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken, nonce
-from modelversion.storage._explain import explain
+from modelversion.progress import transfer
+from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken
+from modelversion.storage._explain import explain, passes
 from modelversion.storage._link import Link
 from modelversion.storage._proof import prove
+from modelversion.storage._sftp_files import Lent, Reading, Tell, Upload
 
 T = TypeVar("T")
 
@@ -32,7 +32,6 @@ CHANNELS = 6
 ATTEMPT_SECONDS = 20.0
 DEADLINE_SECONDS = 60.0
 _PIECE = 32 * 2**10
-_IN_FLIGHT = 64
 _FOLDER = 0o40000
 
 
@@ -101,7 +100,11 @@ class SftpStore:
         return _side_by_side(read, keys)
 
     def open(self, key: str, size: int | None = None) -> BinaryIO:
-        """Open a key for reading; its next pieces are asked for ahead."""
+        """Open a key for reading; a connection that breaks is made again where it broke."""
+        return Reading(lambda start: self._opened(key, start))  # type: ignore[return-value]
+
+    def _opened(self, key: str, start: int) -> Lent:
+        """Open a key at a position; its next pieces are asked for ahead."""
         lending = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             channel = lending.enter_context(self._channel("read", key))
@@ -111,9 +114,9 @@ class SftpStore:
             except FileNotFoundError as e:
                 raise KeyAbsent(key) from e
             lending.callback(file.close)
-            file.prefetch(file.stat().st_size, max_concurrent_requests=_IN_FLIGHT)
+            end = file.stat().st_size
             undo.pop_all()
-        return _Reading(file, lending)  # type: ignore[return-value]
+        return Lent(channel, file, lending, at=start, end=end)
 
     def local_path(self, key: str) -> None:
         """Give None: it is on no disk of this machine."""
@@ -139,46 +142,60 @@ class SftpStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Write a key that can be rebuilt, by a rename that replaces."""
-        path = self._path(key)
-        blob = Blob(key, len(data), "", data)
-        with self._channel("write", key) as channel:
-            _make_folders(channel, os.path.dirname(path), self._root)
-            with _temporary(channel, path, blob) as temporary:
-                channel.posix_rename(temporary, path)
+        upload = Upload(self._path(key), Blob(key, len(data), "", data))
+        with self._channel("write", key) as channel, upload.cleared_up(self._channel):
+            _make_folders(channel, os.path.dirname(upload.path), self._root)
+            upload.send(channel)
+            channel.posix_rename(upload.temporary, upload.path)
 
     def fill(self, folder: str, blobs: Iterable[Blob], shared: Mapping[str, str]) -> None:
         """Put the files of a folder, over several channels; nothing is shared over SFTP."""
-        _side_by_side(lambda blob: self._create(f"{folder}/{blob.path}", blob), list(blobs))
+        wanted = list(blobs)
+        with transfer(f"sending {folder}", sum(blob.size for blob in wanted)) as meter:
 
-    def _create(self, key: str, blob: Blob) -> None:
-        """Try until the key is there, by us or by another."""
+            def put(blob: Blob) -> None:
+                tell = meter.callback().absolute_update
+                self._create(f"{folder}/{blob.path}", blob, tell)
+
+            _side_by_side(put, wanted)
+
+    def _create(self, key: str, blob: Blob, tell: Tell = lambda size: None) -> None:
+        """Try until the key is there, by us or by another; what was sent is not sent again."""
+        upload = Upload(self._path(key), blob, tell)
         until = time.monotonic() + DEADLINE_SECONDS
         pause, open_before = 0.05, False
-        while True:
-            refusal, is_open = self._attempt(key, blob)
-            if refusal is None or self._is_ours(key, blob, refusal):
-                return
-            open_before = open_before or is_open
-            if not open_before:
-                raise explain(refusal, "write", f"{self.url}/{key}") from refusal
-            if time.monotonic() + pause > until:
-                raise OutcomeUnknownError(
-                    f"whether {self.url}/{key} was created is not known: {refusal}; open the "
-                    f"registry again and look whether it is there with {blob.size} bytes"
-                ) from refusal
-            time.sleep(pause)
-            pause = min(2 * pause, 2.0)
+        with upload.cleared_up(self._channel):
+            while True:
+                before = upload.sent
+                refusal, is_open = self._attempt(key, upload)
+                if refusal is None or self._is_ours(key, blob, refusal):
+                    return
+                open_before = open_before or is_open
+                if upload.sent > before:
+                    until, pause = time.monotonic() + DEADLINE_SECONDS, 0.05
+                late = time.monotonic() + pause > until
+                if late and open_before:
+                    raise self._unknown(key, blob, refusal) from refusal
+                if late or not (open_before or _may_resume(upload, refusal)):
+                    raise refusal
+                time.sleep(pause)
+                pause = min(2 * pause, 2.0)
 
-    def _attempt(self, key: str, blob: Blob) -> tuple[Exception | None, bool]:
-        """Write and rename once; give what came back, and whether the rename may have happened."""
-        path = self._path(key)
+    def _unknown(self, key: str, blob: Blob, refusal: StorageError) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            f"whether {self.url}/{key} was created is not known: {refusal}; open the registry "
+            f"again and look whether it is there with {blob.size} bytes"
+        )
+
+    def _attempt(self, key: str, upload: Upload) -> tuple[StorageError | None, bool]:
+        """Send and rename once; give what came back, and whether the rename may have happened."""
         renaming = False
         try:
             with self._channel("write", key) as channel:
-                _make_folders(channel, os.path.dirname(path), self._root)
-                with _temporary(channel, path, blob) as temporary:
-                    renaming = True
-                    channel.rename(temporary, path)
+                _make_folders(channel, os.path.dirname(upload.path), self._root)
+                upload.send(channel)
+                renaming = True
+                channel.rename(upload.temporary, upload.path)
         except StorageError as e:
             said_no = isinstance(e.__cause__, OSError) and not _is_broken(e.__cause__)
             return e, renaming and not said_no
@@ -278,30 +295,6 @@ def _is_broken(e: BaseException) -> bool:
     return type(e).__name__ in ("SSHException", "ChannelException") or "Socket is closed" in str(e)
 
 
-class _Reading(io.RawIOBase):
-    """A file being read, which gives its channel back when it is closed."""
-
-    def __init__(self, file: Any, lending: contextlib.ExitStack) -> None:
-        self._file = file
-        self._lending = lending
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def readinto(self, room: Any) -> int:
-        """Read what comes next."""
-        view = memoryview(room)
-        data = self._file.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        """Close the file and give the channel back."""
-        super().close()
-        self._lending.close()
-
-
 def _side_by_side(job: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
     if len(items) < 2:
         return [job(item) for item in items]
@@ -341,42 +334,6 @@ def _make_folders(channel: Any, folder: str, root: str) -> None:
             channel.stat(folder)  # another made it, or this says why it cannot be made
 
 
-@contextlib.contextmanager
-def _temporary(channel: Any, path: str, blob: Blob) -> Iterator[str]:
-    """Write a blob under a temporary name beside a path, as durably as the server can."""
-    name = f"{os.path.dirname(path)}/{TEMPORARY}{nonce()}"
-    try:
-        with channel.open(name, "wx") as file:
-            file.set_pipelined(True)
-            for piece in _pieces(blob):
-                file.write(piece)
-            file.flush()
-            file.set_pipelined(False)
-            size = file.stat().st_size
-            if size != blob.size:
-                raise StorageError(f"{name} has {size} bytes, sent were {blob.size}; save again")
-            _sync(channel, file)
-        yield name
-    finally:
-        with contextlib.suppress(Exception):  # whatever came before is what is told
-            channel.remove(name)
-
-
-def _pieces(blob: Blob) -> Iterator[bytes]:
-    if isinstance(blob.content, bytes):
-        yield blob.content
-        return
-    with blob.content.open("rb") as file:
-        while piece := file.read(2**20):
-            yield piece
-
-
-def _sync(channel: Any, file: Any) -> None:
-    """Ask for an fsync; a server that does not know how says so, and that is all it can do."""
-    from paramiko.sftp import CMD_EXTENDED
-
-    try:
-        channel._request(CMD_EXTENDED, "fsync@openssh.com", file.handle)
-    except OSError as e:
-        if "unsupported" not in str(e).lower():
-            raise
+def _may_resume(upload: Upload, refusal: StorageError) -> bool:
+    """Tell whether a part was sent before the connection broke."""
+    return upload.sent > 0 and passes(refusal)

@@ -41,8 +41,11 @@ class Proxy:
         self.rules = []
         self.served = []
         self.bytes_up = 0
+        self.bytes_down = 0
+        self._cuts = {}
         self.port = 0
         self._open = set()
+        self._talks = set()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="proxy")
@@ -71,6 +74,23 @@ class Proxy:
 
         self._loop.call_soon_threadsafe(close)
         done.wait()
+
+    def cut_after(self, way, count):
+        """Close every connection once so many more bytes went `up` or `down`."""
+        self._cuts[way] = getattr(self, f"bytes_{way}") + count
+
+    def _passed(self, way, count):
+        now = getattr(self, f"bytes_{way}") + count
+        setattr(self, f"bytes_{way}", now)
+        if way in self._cuts and now > self._cuts[way]:
+            del self._cuts[way]
+            for writer in list(self._open):
+                writer.transport.abort()
+
+    @property
+    def waiting(self):
+        """How many connections have asked and have no answer yet."""
+        return sum(talk.open for talk in self._talks)
 
     def fresh(self):
         """Forget what was counted, and give it."""
@@ -101,6 +121,7 @@ class Proxy:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
             self._open |= {writer, up_writer}
             talk = _Talk()
+            self._talks.add(talk)
             tasks = [
                 asyncio.create_task(self._up(talk, reader, up_writer)),
                 asyncio.create_task(self._down(talk, up_reader, writer)),
@@ -114,10 +135,11 @@ class Proxy:
                 for one in (writer, up_writer):
                     one.transport.abort()
                 self._open -= {writer, up_writer}
+                self._talks.discard(talk)
 
     async def _up(self, talk, reader, out):
         while data := await reader.read(65536):
-            self.bytes_up += len(data)
+            self._passed("up", len(data))
             found = _REQUEST.match(data)
             if found:
                 talk.begin()
@@ -135,8 +157,10 @@ class Proxy:
 
     async def _down(self, talk, reader, out):
         while data := await reader.read(65536):
+            self._passed("down", len(data))
             if self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
+            talk.open = False
             if talk.action and not data.startswith(_CONTINUE):
                 if talk.action == "hang":
                     await asyncio.sleep(3600)
@@ -156,3 +180,4 @@ class _Talk:
         self.request = bytearray()
         self.action = None
         self.amount = 0
+        self.open = True
