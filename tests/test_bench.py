@@ -19,6 +19,7 @@ PARTS = (
     "loaded by alias",
     "as DataFrame, cold",
     "as DataFrame, warm",
+    "display of a model",
     "import, after touching",
     "`@track` besides the save",
 )

@@ -282,6 +282,23 @@ def _table_seconds(opened: Callable[[], mv.Registry], count: int, times: int) ->
     return statistics.median(seconds)
 
 
+def displays(folder: Path, sizes: Sizes) -> Iterator[Row]:
+    place = folder / "displayed"
+    child("build.py", "entries", place, sizes.many)
+    looks: list[list[float]] = [[], []]
+    for _ in range(2 * sizes.tables + 1):
+        model = mv.Registry(place)["many"]
+        for found in looks:
+            started = time.perf_counter()
+            model._repr_mimebundle_()
+            found.append(time.perf_counter() - started)
+    # The very first one has imported what displays need.
+    first, again = (statistics.median(found[1:]) for found in looks)
+    what = f"display of a model of {sizes.many:,} versions"
+    yield time_row(f"{what}, cold", first, 0.2)
+    yield time_row(f"{what}, warm", again)
+
+
 # ---- what one pays once, and under the decorator
 
 
@@ -322,7 +339,17 @@ def tracking(folder: Path, sizes: Sizes) -> Iterator[Row]:
     yield time_row("`@track` besides the save, warm", besides, 0.005)
 
 
-PARTS = (small_saves, big_saves, memory, big_loads, aliases, tables, imports, tracking)
+PARTS = (
+    small_saves,
+    big_saves,
+    memory,
+    big_loads,
+    aliases,
+    tables,
+    displays,
+    imports,
+    tracking,
+)
 
 
 def measure(folder: Path, sizes: Sizes, only: set[str]) -> str:
