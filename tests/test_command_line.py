@@ -307,6 +307,79 @@ def test_what_crashes_left_is_cleared(run, registry, tmp_path):
 # ---- errors and forms
 
 
+# Command line -> exit code; each command at least once, each code that it may give.
+OUTCOMES = {
+    "list": 0,
+    "list churn": 0,
+    "list nothing": 2,
+    "show churn:2": 0,
+    "show churn:9": 2,
+    "diff churn:3 churn:1": 0,
+    "diff churn:3 churn:9": 2,
+    "history churn": 0,
+    "history churn qa": 2,
+    "events": 0,
+    "events --since nonsense": 2,
+    "check churn:3 production": 0,
+    "check churn:1 production": 1,
+    "check churn:3 qa": 2,
+    "promote churn:3 production --reason r": 0,
+    "promote churn:1 production --reason r": 1,
+    "promote churn:3 production --if-current 1": 2,
+    "promote churn:1 production --override": 2,
+    "approve churn:3 production --reason r": 0,
+    "approve churn:9 production --reason r": 2,
+    "reject churn:3 production --reason r": 0,
+    "reject churn:3 qa --reason r": 2,
+    "rollback churn staging --reason r": 0,
+    "rollback churn production --reason r": 2,
+    "copy churn:3 --to memory://prod": 0,
+    "copy churn:9 --to memory://prod": 2,
+    "verify": 0,
+    "verify churn": 0,
+    "verify churn:3": 0,
+    "verify --since missing.txt": 2,
+    "checkpoint": 0,
+    "checkpoint --output missing/file": 2,
+    "audit": 0,
+    "audit nothing": 2,
+    "gc --dry-run": 0,
+    "gc --older-than 1": 0,
+}
+
+
+@pytest.mark.parametrize("form", __main__.FORMATS)
+@pytest.mark.parametrize(("line", "code"), OUTCOMES.items(), ids=OUTCOMES)
+def test_every_command_answers_in_every_form(run, line, code, form):
+    """The same exit code whatever the form; a report is on stdout, an error a line on stderr."""
+    found, out, err = run(*line.split(), form=form)
+
+    assert found == code
+    assert bool(out) == (code != 2)
+    assert err.count("\n") == (code == 2) and bool(err) == (code == 2)
+    if form == "markdown" and code != 2:
+        assert out.lstrip().startswith(("#", "|", "*", "`"))
+
+
+@pytest.mark.parametrize("line", ["verify", "audit", "verify churn", "verify churn:2"])
+@pytest.mark.parametrize("form", __main__.FORMATS)
+def test_what_is_broken_is_exit_code_1_in_every_form(run, url, line, form):
+    """A flipped byte fails whatever looks at it, and is named."""
+    file = Path(url) / "models/churn/versions/2/object/object.pkl"
+    file.unlink()
+    file.write_bytes(b"other")
+
+    code, out, _ = run(*line.split(), form=form)
+
+    assert code == 1
+    assert "object.pkl" in str(out)
+
+
+def test_every_command_is_among_them():
+    """Whoever adds a command says here how it ends."""
+    assert {line.split()[0] for line in OUTCOMES} == {name for name, _, _ in __main__._COMMANDS}
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
