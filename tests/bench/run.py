@@ -313,11 +313,13 @@ def imports(folder: Path, sizes: Sizes) -> Iterator[Row]:
 
     jobs = {
         "mv": process("import modelversion as mv; mv.Registry; mv.track"),
+        "opened": process("import modelversion as mv; mv.Registry('registry'); mv.track"),
         "attrs": process("import attrs, orjson"),
     }
     found = alternate(jobs, sizes.imports, warm=2)
     what = "import, after touching `mv.Registry` and `mv.track` (whole process)"
     yield ratio_row(what, "`import attrs, orjson`", found["mv"], found["attrs"], 2)
+    yield time_row("import, and a registry opened (whole process)", found["opened"])
 
 
 def tracking(folder: Path, sizes: Sizes) -> Iterator[Row]:
