@@ -70,7 +70,15 @@ class GateReport(Shown):
         total, failed = len(self.verdicts), len(self.failed)
         result = f"passed all {total}" if self.passed else f"failed {failed} of {total}"
         lines = [f"{self.subject} to {self.stage}: {result}", *map(str, self.verdicts)]
+        lines += [] if self.passed else [self._override]
         return "\n".join([*lines, self._pending] if self.adopts else lines)
+
+    @property
+    def _override(self) -> str:
+        if self.can_override:
+            return "an override with a reason would let it in, and is recorded"
+        why = "none lifts a stop like this" if self.allow_override else "the policy allows none"
+        return f"no override lets it in: {why}"
 
     @property
     def _pending(self) -> str:
@@ -79,14 +87,13 @@ class GateReport(Shown):
     def _page(self) -> Page:
         total, failed = len(self.verdicts), len(self.failed)
         says = f"passed all {total}" if self.passed else f"failed {failed} of {total}"
-        override = "an override would let it in" if self.can_override else "no override lets it in"
         return Page(
             f"{self.subject} to {self.stage}",
             says,
             tone="good" if self.passed else "bad",
             blocks=[
                 verdict_table(self.verdicts),
-                None if self.passed else Note(override, "warn"),
+                None if self.passed else Note(self._override, "warn"),
                 Note(self._pending, "warn") if self.adopts else None,
             ],
         )

@@ -218,7 +218,7 @@ def _judged(candidate: Candidate, name: str, state: Decisions, wish: Wish) -> Pr
         raise InvalidInputError(f"a promotion to {name} needs a reason; say reason=")
     found = report(moment, policy)
     if not found and not (wish.override and found.can_override):
-        raise GateFailedError(f"{found}\n{_advice(found, wish.override)}", report=found)
+        raise GateFailedError(str(found), report=found)
     held = candidate.held
     return Promoted(
         stage=name,
@@ -242,13 +242,6 @@ def _record(state: Decisions, moment: Moment, found: GateReport) -> Json:
         "ruled": state.ruled,
         "verdicts": [verdict.to_stored() for verdict in found.verdicts],
     }
-
-
-def _advice(found: GateReport, override: bool) -> str:
-    if found.can_override:
-        return "mend what has failed, or promote(..., override=True, reason=...), which is recorded"
-    why = "the policy allows none" if not found.allow_override else "none lifts a stop like this"
-    return f"override=True does not help: {why}" if override else f"no override helps: {why}"
 
 
 def _told(
