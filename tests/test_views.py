@@ -416,44 +416,6 @@ def test_a_version_shows_the_profile_of_its_data(registry):
     assert row["digest"] == version.data["train"].digests["age"]
 
 
-# ---- other libraries draw the same
-
-
-def test_plots_are_drawn_by_matplotlib(trained):
-    """An axis for each plot: lines over steps with their names, points with theirs."""
-    churn = trained["churn"]
-
-    steps = churn[2].plot()
-    points = churn.compare(1, 2, 3).plot()
-
-    (axis,) = steps.axes
-    assert [line.get_label() for line in axis.lines] == ["val/loss"]
-    assert list(axis.lines[0].get_ydata()) == [v for _, v in churn[2].metrics.series("val/loss")]
-    assert {text.get_text() for text in points.axes[0].texts} == {"churn:1", "churn:2", "churn:3"}
-
-
-def test_plots_are_drawn_by_altair(trained):
-    """As charts whose data are inside."""
-    churn = trained["churn"]
-
-    lines = churn[2].chart().to_dict()
-    dots = churn.compare(1, 2, 3).chart().to_dict()
-
-    assert lines["mark"]["type"] == "line" and len(lines["data"]["values"]) == 5
-    assert dots["mark"]["type"] == "point" and len(dots["data"]["values"]) == 3
-    churn[2].observe({"auc": 0.8, "loss": 1}, window=("2026-11-01", "2026-11-02"))
-    churn[2].observe({"auc": 0.7}, window=("2026-11-02", "2026-11-03"))
-    over_time = churn.observations().chart().to_dict()
-    assert [row["value"] for row in over_time["data"]["values"]] == [0.8, 0.7]
-
-
-def test_what_has_no_plot_says_so(trained):
-    """Instead of an empty figure."""
-    for draw in (trained.usage().plot, trained["churn"].lineage().chart):
-        with pytest.raises(mv.ModelVersionError, match="has no plot of numbers"):
-            draw()
-
-
 # ---- stages
 
 
