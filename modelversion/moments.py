@@ -1,4 +1,7 @@
-"""Moments as a user gives them: a date, a time, or text of either; in UTC, as stored."""
+"""Moments as a user gives them: a date, a time, or text of either; in UTC, as stored.
+
+Pure.
+"""
 
 from __future__ import annotations
 

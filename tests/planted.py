@@ -25,7 +25,7 @@ PLAIN = _words(
     in_global in_environment in_param_of_environment in_message in_secret in_secret_in_url
     in_tag in_dataclass in_namespace in_step_default in_worker in_later_tag in_ci_url
     in_data_name in_cell in_cell_variable in_returned_text in_estimator in_error in_registry_url
-    in_actor_of_environment in_kept_tuple
+    in_actor_of_environment in_kept_tuple in_store_option in_store_call in_store_param
     """
 )
 
@@ -53,6 +53,9 @@ def secrets():
         "in_closure": "shpat_" + draw("abcdef0123456789", 32, seed=seed),
         "in_step_source": "lin_api_" + draw(ALNUM, 40, seed=seed),
         "in_key_file": pem(),
+        "in_global_key": "aB3" + draw(ALNUM, 37, seed=seed),
+        "in_telegram_file": "1234567890:AA" + draw(ALNUM, 33, seed=seed),
+        "in_dotted_object": "hvs." + draw(ALNUM, 90, seed=seed),
     }
     assert len(set(found.values())) == len(found)
     return found

@@ -19,7 +19,6 @@ PARTS = (
     "loaded by alias",
     "as DataFrame, cold",
     "as DataFrame, warm",
-    "display of a model",
     "import, after touching",
     "`@track` besides the save",
 )

@@ -29,6 +29,7 @@ from sklearn.preprocessing import FunctionTransformer
 import modelversion as mv
 
 GLOBAL_API_KEY = "@in_global@"
+key = "@in_global_key@"
 
 @dataclasses.dataclass
 class Config:
@@ -52,6 +53,11 @@ def train(x, wrapped, config, space, client, *, password="@in_default@"):
     api_key = "@in_body@"
     key = mv.Secret("@in_wrapped_literal@")
     private = """@in_key_file@"""
+    used_by_sort = key
+    options = dict(storage_options={"key": "@in_store_option@", "anon": False})
+    filesystem = lambda kind, **given: (kind, given)
+    store = filesystem("s3", key="@in_store_call@")
+    mv.log_params(storage_options={"key": "@in_store_param@", "client_kwargs": {"a": 1}})
     mv.log_params(
         url=f"https://h/x?q={wrapped.reveal()}",
         login="postgresql://ana:@in_login@@db/x",
@@ -114,6 +120,8 @@ refused({"steps": [("a", {"deep": "@in_object@"})]})
 refused(lambda: inside)
 refused(["x"] * 100_000 + ["see @in_object@"])
 refused({"@in_object@": 1})
+refused({"vault": ["@in_dotted_object@"]})
+refused({"x": 1}, artifacts={"bot.txt": "token @in_telegram_file@ of the bot"})
 refused({"x": os.environ["SERVICE_TOKEN"]})
 refused({"x": 1}, artifacts={"a.txt": "@in_artifact@"})
 refused({"x": 1}, tags={"a": object()}, params={"password": "@in_returned_text@"})
@@ -272,6 +280,7 @@ def test_each_redaction_is_listed(planted, tracked):
         ("params.config.db_password", "name"),
         ("params.space.hf_token", "name"),
         ("params.client.api_key", "name"),
+        ("params.storage_options.key", "name"),
         ("a key of params", "hugging-face-token"),
         ("source/entry.py", "aws-access-key"),
         ("source/entry.py", "name"),

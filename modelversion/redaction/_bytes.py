@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelversion.redaction._formats import SEAM, formats_in
 from modelversion.redaction._known import Known
+from modelversion.redaction._tokens import SEAM, formats_in
 
 
 def rules_in(data: bytes, known: Known) -> Iterator[str]:

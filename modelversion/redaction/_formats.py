@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 
 SHORTEST = 16
 
@@ -17,9 +16,9 @@ _ALNUM = r"[A-Za-z0-9]"
 _ENDS = r"(?![A-Za-z0-9])"
 _WORD_ENDS = r"(?![A-Za-z0-9_\-])"
 
-# The rule; how a token begins, in a fixed width; and how it goes on. In bytes those are looked for
-# whose beginning ends with a character of `ANCHORS`, at which the search can stop.
-_FORMATS: tuple[tuple[str, str, str], ...] = (
+# The rule; how a token begins, in a fixed width; and how it goes on. In bytes a search stops at the
+# last character of a beginning, behind which nearly all tokens have 16 more, of a few kinds only.
+FORMATS: tuple[tuple[str, str, str], ...] = (
     ("age-secret-key", r"AGE-SECRET-KEY-", r"1[A-Z0-9]{58}" + _ENDS),
     ("airtable-token", rf"pat{_ALNUM}{{14}}\.", r"[a-f0-9]{64}" + _ENDS),
     ("anthropic-key", r"sk-ant-", rf"{_WORD}{{20,}}"),
@@ -71,7 +70,9 @@ _FORMATS: tuple[tuple[str, str, str], ...] = (
     ("stripe-key", r"sk_(?:live|test|prod)_", rf"{_ALNUM}{{16,}}" + _ENDS),
     ("stripe-webhook-secret", r"whsec_", r"[A-Za-z0-9+]{32,}={0,2}"),
     ("supabase-token", r"sbp_", r"[a-f0-9]{40}" + _ENDS),
-    ("telegram-token", r"[0-9]{8,10}:AA", rf"{_WORD}{{33}}" + _WORD_ENDS),
+    ("telegram-token", r"[0-9]{8}:AA", rf"{_WORD}{{33}}" + _WORD_ENDS),
+    ("telegram-token", r"[0-9]{9}:AA", rf"{_WORD}{{33}}" + _WORD_ENDS),
+    ("telegram-token", r"[0-9]{10}:AA", rf"{_WORD}{{33}}" + _WORD_ENDS),
     ("terraform-token", rf"{_ALNUM}{{14}}\.atlasv1\.", r"[A-Za-z0-9_\-=]{60,}"),
     ("vault-token", r"hv[sbr]\.", rf"{_WORD}{{24,}}"),
     ("xai-key", r"xai-", rf"{_ALNUM}{{60,}}" + _ENDS),
@@ -89,9 +90,9 @@ _KEY_BLOCK = (
 def text_formats() -> tuple[tuple[str, str, re.Pattern[str]], ...]:
     """Give the rule of each format, a text that all of its tokens have, and its pattern."""
     found = [("private-key", "PRIVATE KEY", re.compile(_KEY_BLOCK))]
-    for rule, begins, goes_on in _FORMATS:
+    for rule, begins, goes_on in FORMATS:
         if rule != "private-key":
-            found.append((rule, _needed(begins), re.compile(_bounded(begins) + goes_on)))
+            found.append((rule, needed(begins), re.compile(_bounded(begins) + goes_on)))
     return tuple(found)
 
 
@@ -102,51 +103,7 @@ def _bounded(begins: str) -> str:
     return f"{first}(?<![A-Za-z0-9]{first}){begins[len(first) :]}"
 
 
-def _needed(begins: str) -> str:
+def needed(begins: str) -> str:
     """Give the longest plain text in a pattern of fixed width."""
     plain = re.split(r"\[[^\]]*\](?:\{[\d,]+\})?|\(\?:[^)]*\)", begins)
     return max((part.replace("\\", "") for part in plain), key=len)
-
-
-# ---- bytes ---------------------------------------------------------------------------------------
-
-ANCHORS = "_-IJ=~"
-# A part of bytes that tells every token which lies across it and the bytes before.
-SEAM = 2048
-# What stands behind an anchor in every token; most other places end here.
-_GUARDS = {
-    "_": r"(?=[A-Za-z0-9+]{16}|[A-Za-z0-9+=_\-]{27})",
-    "-": r"(?=[A-Za-z0-9_][A-Za-z0-9_\-]{15}|----)",
-    "=": r"(?=[A-Za-z0-9+/]{43})",
-}
-
-
-@functools.cache
-def _byte_formats() -> tuple[tuple[bytes, re.Pattern[bytes], tuple[str, ...]], ...]:
-    """Give for each anchor a pattern of all its formats, and the rule of each group."""
-    found = []
-    for anchor in ANCHORS:
-        rows = [row for row in _FORMATS if row[1][-1] == anchor]
-        branches = "|".join(f"({_begun(begins)}{goes_on})" for _, begins, goes_on in rows)
-        pattern = f"{re.escape(anchor)}{_GUARDS.get(anchor, '')}(?:{branches})"
-        rules = tuple(rule for rule, _, _ in rows)
-        found.append((anchor.encode(), re.compile(pattern.encode()), rules))
-    return tuple(found)
-
-
-def _begun(begins: str) -> str:
-    """Give what looks back from the end of a beginning.
-
-    In a pickle the byte before a text is its length, which may look like a letter.
-    """
-    if begins.startswith("PRIVATE"):
-        return f"(?<={begins})"
-    return f"(?:(?<={begins})(?<![A-Za-z0-9]{begins})|(?<=[\\x8cCU][\\x00-\\xff]{begins}))"
-
-
-def formats_in(data: bytes) -> Iterator[str]:
-    """Give the rules of the formats that tokens in some bytes have."""
-    for anchor, pattern, rules in _byte_formats():
-        found = pattern.search(data) if anchor in data else None
-        if found is not None and found.lastindex is not None:
-            yield rules[found.lastindex - 1]

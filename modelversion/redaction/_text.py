@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import attrs
 
 from modelversion.redaction._formats import SHORTEST, text_formats
+from modelversion.redaction._keys import in_options_of_code, is_key, looks_random
 from modelversion.redaction._known import NOTHING_KNOWN, Known
 from modelversion.redaction._names import is_secret_name
 from modelversion.secret import REDACTED
@@ -246,17 +247,36 @@ def _assigned(
             continue  # it lies in the name before
         name_start = start - len(_first(_NAME_BEFORE, text[max(0, start - _MAX_NAME) : start]))
         at = end + len(_first(_NAME_BEHIND, text[end : end + _MAX_NAME]))
-        if not is_secret_name(text[name_start:at]):
-            continue
+        name = text[name_start:at]
         before = text[max(0, name_start - _MAX_LINE) : name_start]
-        for rule in rules(before):
-            found = rule.match(text, at)
-            if found is not None and _is_value(found):
-                yield _value_span(found)
-                break
+        if is_key(name):
+            yield from _under_key(text, at, before=before, rules=rules)
+        if not is_secret_name(name):
+            continue
+        found = _value_behind(text, at, rules(before))
+        if found is not None:
+            yield _value_span(found)
         opened = _OPENED.match(text, at)
         if opened is not None:
             yield from _inside(text, opened.end() - 1)
+
+
+def _value_behind(text: str, at: int, rules: Iterable[re.Pattern[str]]) -> re.Match[str] | None:
+    found = (rule.match(text, at) for rule in rules)
+    return next((match for match in found if match is not None and _is_value(match)), None)
+
+
+def _under_key(
+    text: str, at: int, *, before: str, rules: Callable[[str], Iterable[re.Pattern[str]]]
+) -> Iterable[Span]:
+    """Give the span of what a bare `key` names, where that is a secret."""
+    found = _value_behind(text, at, rules(before))
+    if found is None:
+        return
+    start, end = _value_span(found)
+    behind = text[end : end + _MAX_LINE]
+    if looks_random(text[start:end]) or in_options_of_code(before, behind):
+        yield start, end
 
 
 _OPENED = re.compile(r"(?:" + _EQUALS.removesuffix(r"\(?\s*") + r"|[\"']\]?\s*:\s*)[\[{(]")

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from modelversion.redaction._bytes import rules_in
+from modelversion.redaction._keys import in_options, is_key, looks_random
 from modelversion.redaction._known import BY_SECRET, NOTHING_KNOWN, Known
 from modelversion.redaction._names import is_secret_name
 from modelversion.redaction._text import BY_NAME, Redaction, is_secret_value, redact_text
@@ -102,9 +103,15 @@ class _Walk:
             while shown in result:
                 shown += "'"
             inner = f"{path}.{shown}" if _SIMPLE.fullmatch(shown) else f"{path}[{shown!r}]"
-            below = secret or (self._names and is_secret_name(key))
+            below = secret or (self._names and self._says(key, item, path, value))
             result[shown] = self.visit(item, inner, secret=below)
         return result
+
+    def _says(self, name: str, item: Any, path: str, beside: Collection[str]) -> bool:
+        """Tell whether a name says that what is under it is secret."""
+        if is_key(name):
+            return looks_random(item) or in_options(path, beside)
+        return is_secret_name(name)
 
     def _key(self, key: str, path: str) -> str:
         if self._free:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PIECE = 2 * 2**20
 IN_MEMORY = 4 * 2**20
+_LARGE = 2**20
 
 # Tells of each piece of a file, in their order, why it must not be kept; None if it may.
 Watch = Callable[[bytes], "str | None"]
@@ -86,10 +87,9 @@ class Spool:
         Raises:
             Withheld: They must not be kept.
         """
-        rule = self.watch()(data) if watched else None
-        if rule is not None:
-            raise Withheld(rule)
-        blob = Blob(path, len(data), hashlib.sha256(data).hexdigest(), data)
+        hasher = hashlib.sha256()
+        _hash_watched(data, hasher, self.watch() if watched else _keep)
+        blob = Blob(path, len(data), hasher.hexdigest(), data)
         self.blobs.append(blob)
         return blob
 
@@ -138,6 +138,26 @@ class Spool:
         if self._folder is None:
             return None
         return self._folder / str(self._count)
+
+
+def _hash_watched(piece: bytes, hasher: Any, watch: Watch) -> None:
+    """Hash a piece, of a large one while another thread looks through it.
+
+    Raises:
+        Withheld: It must not be kept; nothing of it was written yet.
+    """
+    if watch is _keep or len(piece) < _LARGE:
+        hasher.update(piece)
+        rule = watch(piece)
+    else:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as aside:
+            told = aside.submit(watch, piece)
+            hasher.update(piece)
+            rule = told.result()
+    if rule is not None:
+        raise Withheld(rule)
 
 
 def _spool_view(item: tuple[str, memoryview], target: Path | None) -> Blob:
@@ -209,10 +229,7 @@ class Writer(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Add bytes, as any binary file takes them."""
         piece = bytes(data)
-        rule = self._watch(piece)
-        if rule is not None:
-            raise Withheld(rule)
-        self._hasher.update(piece)
+        _hash_watched(piece, self._hasher, self._watch)
         self._size += len(piece)
         if self._descriptor >= 0:
             with mapped("write", str(self._target)):
