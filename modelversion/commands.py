@@ -115,26 +115,7 @@ def show(registry: Registry, args: argparse.Namespace) -> Outcome:
         "aliases": version.aliases,
         "withdrawn": version.withdrawn,
     }
-    return Outcome(value, version if isinstance(version, Shown) else _version(version))
-
-
-def _version(version: Version) -> _Display:
-    facts = {
-        "digest": version.digest,
-        "saved": when(version.created_at),
-        "by": f"{version.actor} (self-declared)",
-        "description": version.description,
-        "type": version.type,
-        "stages": ", ".join(version.stages),
-        "aliases": ", ".join(version.aliases),
-        "parents": ", ".join(version.parents),
-        "withdrawn": version.withdrawn,
-    }
-    parts = {"params": version.params, "metrics": version.metrics, "tags": version.tags}
-    tables = [
-        Table(name, ("name", "value"), rows=list(values.items())) for name, values in parts.items()
-    ]
-    return _Display(Page(version.ref, blocks=[Facts(facts), *tables]))
+    return Outcome(value, version)
 
 
 def diff(registry: Registry, args: argparse.Namespace) -> Outcome:

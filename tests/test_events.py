@@ -164,7 +164,7 @@ def test_what_production_measures_is_an_event(registry, told):
 
     assert [event.ref for event in told] == ["churn:1"]
     assert list(registry.events(since=cursor)) == told
-    assert registry.audit().rows[-1].what == "measured where it serves"
+    assert registry.audit().rows[-1].what == "measured churn:1 where it serves"
 
 
 @pytest.mark.parametrize("kind", ["version.saved", "", None, 7, "version.*"])
