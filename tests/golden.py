@@ -13,7 +13,7 @@ def what_it_says(registry):
         "events": [[e.kind, e.ref, e.time, e.actor.name] for e in registry.events()],
         "audit": [_without_words(row) for row in registry.audit().to_dict()["entries"]],
         "stays": registry.audit().to_dict()["stays"],
-        "usage": registry.usage().to_dict(),
+        "usage": registry.usage().to_dict()["models"],
         "verified": {
             "versions": report.versions,
             "problems": [problem.key for problem in report.problems],

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 import modelversion as mv
-from modelversion import code, home, journal, registry, snapshot, versions
+from modelversion import code, home, journal, snapshot, versions
 from modelversion._json import dumps
 from modelversion.records import EnvironmentRecord, InstalledFrom, LockRecord
 from modelversion.schema import to_json
@@ -111,7 +111,7 @@ def fix():
     snapshot.environment = lambda: ENVIRONMENT
     capture.start_reading = lambda folder: GIT
     # The code of a plain save would be this file, which may change.
-    registry.of_caller = lambda: None
+    capture.of_caller = lambda: None
     # A merge beside the caller draws random names when it likes.
     journal.Journal.__init__.__kwdefaults__["run"] = lambda job: job()
 
