@@ -320,7 +320,24 @@ def _gate(gate: Any) -> Gate:
         )
     if _depth(gate.to_dict()) > MAX_NESTING:
         raise InvalidInputError(f"gates are nested at most {MAX_NESTING} deep")
+    _refuse_unknown(gate)
     return gate
+
+
+def _refuse_unknown(gate: Gate) -> None:
+    """Refuse what nothing would ever pass here: a gate that this release cannot judge.
+
+    Raises:
+        InvalidInputError: It is of no kind that can be set.
+    """
+    known = (*_BUILDERS, "all_of", "any_of")
+    if gate.kind not in known:
+        raise InvalidInputError(
+            f"this release has no gate {gate.kind!r:.60}, so nothing would ever pass it; gates: "
+            f"{', '.join(sorted(known))}"
+        )
+    for part in gate.parts():
+        _refuse_unknown(part)
 
 
 def _depth(value: Json) -> int:

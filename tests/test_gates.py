@@ -537,6 +537,23 @@ def test_gates_that_are_no_list_are_refused(registry, wrong):
         registry.set_policy("production", **wrong)
 
 
+@pytest.mark.parametrize(
+    "gate",
+    [
+        gates.Gate("is_magic", {"level": 9}),
+        gates.Gate("not_frozen", {"stage": "production"}),
+        gates.Gate("any_of", {"gates": [{"gate": "is_magic"}]}),
+    ],
+    ids=["newer", "built in", "inside"],
+)
+def test_a_gate_that_this_release_cannot_judge_is_not_set(registry, gate):
+    """Nothing would ever pass it; the gates that there are are listed."""
+    with pytest.raises(InvalidInputError, match=r"no gate '.*'.* gates: all_of, .*at_least"):
+        registry.set_policy("production", gates=[gate])
+    with pytest.raises(InvalidInputError, match="no gate"):
+        gates.all_of(gates.verified(), gate)
+
+
 def test_a_circle_of_stages_is_refused(registry):
     """Through any number of policies."""
     registry.set_stages(["a", "b", "c"])

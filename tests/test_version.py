@@ -22,6 +22,7 @@ from modelversion.errors import (
     InvalidInputError,
     InvalidNameError,
     InvalidValueError,
+    LiveVersionWarning,
     ObjectNotFoundError,
     SizeMismatchError,
     UntrustedPickleError,
@@ -554,6 +555,34 @@ def test_a_withdrawn_version_warns(version, registry):
     version.restore(reason="labels were right")
     assert version.withdrawn is None
     assert version.load() == {"w": [1]}
+
+
+LOADERS = {
+    "version": lambda r: r["churn"][1].load(),
+    "mapped": lambda r: r["churn"][1].load(mmap=True),
+    "alias": lambda r: r.load("churn@champion"),
+    "stage": lambda r: r["churn"]["staging"].load(),
+    "MLflow's": lambda r: r.load("models:/churn/1"),
+    "default registry": lambda r: mv.load("churn:1"),
+    "moment": lambda r: r["churn"].at("2999-01-01")["staging"].load(),
+    "copy of the handle": lambda r: pickle.loads(pickle.dumps(r["churn"][1])).load(),
+    "table": lambda r: next(iter(r["churn"].versions(where="withdrawn = true"))).load(),
+    "followed": lambda r: r["churn"].follow("staging").get()[0],
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_whoever_loads_a_withdrawn_version_is_warned(version, registry, monkeypatch, loader):
+    """By whatever name and handle it is found: why, and what to use instead."""
+    monkeypatch.setenv("MODELVERSION_REGISTRY", registry.url)
+    registry["churn"].set_alias("champion", 1)
+    version.promote("staging")
+    better = registry.save("churn", {"w": [2]})
+    with pytest.warns(LiveVersionWarning):
+        version.withdraw(reason="bad labels", use_instead=better)
+
+    with pytest.warns(WithdrawnWarning, match=r"bad labels; use Churn:2"):
+        assert LOADERS[loader](registry) == {"w": [1]}
 
 
 def test_the_warning_points_at_the_callers_line(version, registry):

@@ -28,8 +28,11 @@ import numpy as np
 import pandas as pd
 
 import modelversion as mv
-from modelversion import code, home, journal, snapshot, versions
+from modelversion import code, governing, home, journal, snapshot, versions
 from modelversion._json import dumps
+from modelversion.events import PolicySet
+from modelversion.gates import Gate
+from modelversion.policies import Policy
 from modelversion.records import EnvironmentRecord, InstalledFrom, LockRecord
 from modelversion.schema import to_json
 from modelversion.source import capture
@@ -263,14 +266,22 @@ def make_shared(registry, model):
     model.unfreeze("production", reason="done")
     model.clear_stage("staging", reason="end of the pilot")
     registry.set_stages(["canary", "staging", "production"], shared=["canary"])
-    newer = mv.gates.Gate("of_a_newer_release", {"threshold": 1})
-    registry.set_policy("staging", gates=[newer], allow_override=False)
+    set_newer_gate(registry)
     model[2].promote("canary")
     model[3].promote("canary")
     model.rollback("production", reason="a named one", to=2)
     model.set_alias("champion", 3)
     for i in range(12):  # enough for a merge
         model.set_alias("next", i % 4 + 1)
+
+
+def set_newer_gate(registry):
+    """Set a policy as a release to come does: this one refuses what it cannot judge."""
+    policy = Policy(gates=(Gate("of_a_newer_release", {"threshold": 1}),), allow_override=False)
+    event = PolicySet(stage="staging", policy=policy.to_dict())
+    registry._home.policies().append(lambda _: event, actor=registry._home.actor)
+    for line in registry._lines():
+        governing.adopt(line)
 
 
 def make_newer(registry):
