@@ -66,8 +66,8 @@ test-notebooks: $(VENV)/.installed-test  ## run the notebooks
 bench: $(VENV)/.installed-bench  ## speed, against pickle and joblib
 	$(BIN)/python tests/bench/run.py
 
-bench-hash: $(VENV)/.installed-bench  ## speed of the data hash, against sha256 and other hashes
-	$(BIN)/python tests/bench/hashing.py
+bench-hash: $(PEERS_VENV)/.installed-bench-peers  ## speed of the data hash, against sha256 and other hashes
+	$(PEERS_VENV)/bin/python tests/bench/hashing.py
 
 bench-peers: $(PEERS_VENV)/.installed-bench-peers  ## speed, against mlflow, pins and bentoml too
 	$(PEERS_VENV)/bin/python tests/bench/peers.py

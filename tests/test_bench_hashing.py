@@ -15,6 +15,8 @@ PARTS = (
     "in capture, warm",
     "joblib.hash",
     "pandas.util.hash_pandas_object",
+    "a cell changed in the last row",
+    "in another memory layout",
 )
 
 
