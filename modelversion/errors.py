@@ -6,15 +6,30 @@ caller would already catch.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
 class ModelVersionError(Exception):
-    """Base of every error that modelversion raises."""
+    """Base of every error that modelversion raises.
+
+    Its text and its `repr` are without what is secret by the rules of the redaction: a message
+    says what was found, and that may be a token in the wrong place.
+    """
 
     def __str__(self) -> str:
         # KeyError prints the repr of its argument; a message is to be read.
-        return str(self.args[0]) if self.args else type(self).__name__
+        return _without_secrets(str(self.args[0])) if self.args else type(self).__name__
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+def _without_secrets(text: str) -> str:
+    """Mask a message, by the rules that every registry and run has loaded."""
+    rules: Any = sys.modules.get(f"{__package__}.redaction")
+    masked = getattr(rules, "masked", None)  # not there while the rules are being imported
+    return text if masked is None else str(masked(text))
 
 
 # ---- bad input: correct the call -------------------------------------------------------------

@@ -28,6 +28,7 @@ from modelversion.fingerprints import Fingerprint, fingerprint
 from modelversion.metrics import check_key
 from modelversion.mode import is_disabled
 from modelversion.records import CodeRecord, DataRecord, PlaceRecord, StepRecord
+from modelversion.redaction import masked
 from modelversion.schema import evolve
 from modelversion.steps import begin
 from modelversion.tabular import schema_of
@@ -252,9 +253,7 @@ def _place(place: Any, storage_options: Mapping[str, Any] | None) -> _Place:
         url = os.path.expanduser(os.fspath(place))
         fs, path = _filesystem(url, storage_options or {})
     else:
-        raise InvalidInputError(
-            f"data takes a path or a URL, found {type(place).__name__} {place!r:.80}"
-        )
+        raise InvalidInputError(f"data takes a path or a URL, found {type(place).__name__}")
     local = _is_local(fs)
     return _Place(fs, path, os.path.abspath(path) if local else url, local)
 
@@ -265,9 +264,10 @@ def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url, **{"use_listings_cache": False, **options})
     except ImportError as e:
-        raise StorageError(f"{url} needs a driver that is not installed: {e}") from e
+        raise StorageError(f"{masked(url)} needs a driver that is not installed: {e}") from e
     except (ValueError, TypeError) as e:
-        raise InvalidInputError(f"{url!r} is no place that fsspec knows: {e}") from e
+        said = masked(f"{url!r} is no place that fsspec knows: {e}")
+        raise InvalidInputError(said) from e
     return fs, path
 
 
@@ -335,8 +335,8 @@ def _reading(place: _Place) -> Iterator[None]:
         raise  # some of them are errors of files too
     except FileNotFoundError as e:
         raise DataNotFoundError(f"there is no file or folder {place.shown}") from e
-    except OSError as e:
-        raise StorageError(f"{place.shown} cannot be read: {e}") from e
+    except Exception as e:  # drivers pass on whatever their HTTP clients raise
+        raise StorageError(f"{place.shown} cannot be read: {masked(str(e))}") from e
 
 
 def _marks(place: _Place) -> Marks:

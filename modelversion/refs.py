@@ -90,6 +90,11 @@ def parse(text: Any) -> Ref:
     """
     if not isinstance(text, str):
         raise InvalidReferenceError(f"a reference is text such as {_FORMS}; found {text!r}")
+    if "://" in text:
+        raise InvalidReferenceError(
+            f"a reference is text such as {_FORMS}; found a URL, which names a place: open it by "
+            "modelversion.Registry(url) or modelversion.open_directory(path)"
+        )
     body = text.removeprefix("models:/")
     mark = _MARKS.search(body) if body is text else _MLFLOW_MARKS.search(body)
     name, selector = (body, None) if mark is None else (body[: mark.start()], body[mark.end() :])

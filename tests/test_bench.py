@@ -19,6 +19,7 @@ PARTS = (
     "loaded by alias",
     "as DataFrame, cold",
     "as DataFrame, warm",
+    "search by data over",
     "import, after touching",
     "`@track` besides the save",
 )

@@ -89,7 +89,11 @@ def commits(first, last):
             size=100,
             sha256=f"{number:064x}",
             content=f"{number:064x}",
-            summary={"created_at": "2026-11-01T12:00:00.000000Z", "metrics": {"auc": number / 1e5}},
+            summary={
+                "created_at": "2026-11-01T12:00:00.000000Z",
+                "metrics": {"auc": number / 1e5},
+                "data": {"train": f"{number % 100:064x}"},
+            },
         )
 
 
@@ -716,6 +720,16 @@ def counted(url):
     registry, store = handle_on(url)
     count("table, cold", lambda: registry["churn"].versions().to_dict())
     count("table, warm", lambda: registry["churn"].versions().to_dict())
+    registry, store = handle_on(url)
+    count("search by data, cold", lambda: used_by(registry, 7))
+    count("search by data, warm", lambda: used_by(registry, 7))
+    return found
+
+
+def used_by(registry, number):
+    """Find the versions that were made from some data: every hundredth of them."""
+    found = registry.search(data=f"{number:064x}")
+    assert {version.number % 100 for version in found} == {number}
     return found
 
 
@@ -731,7 +745,11 @@ LIMITS = {
     "alias, again": 3,
     "table, cold": 5,
     "table, warm": 1,
+    "search by data, cold": 5,
+    "search by data, warm": 2,
 }
+# What reads all of a journal.
+WHOLE = ("table, cold", "search by data, cold")
 # Keys that they read or write: a cold handle reads a merge's worth of entries a journal.
 MOST = {name: 200 if "cold" in name else 10 for name in LIMITS} | {"alias, warm": 50}
 
@@ -752,10 +770,10 @@ def test_requests_are_limited(counts, name, versions):
     waves, requests = counts[versions][name]
 
     assert waves <= LIMITS[name]
-    assert requests <= (2 * table_bound(versions) if name == "table, cold" else MOST[name])
+    assert requests <= (2 * table_bound(versions) if name in WHOLE else MOST[name])
 
 
-@pytest.mark.parametrize("name", [name for name in LIMITS if name != "table, cold"])
+@pytest.mark.parametrize("name", [name for name in LIMITS if name not in WHOLE])
 def test_requests_do_not_grow_with_the_versions(counts, name):
     """Only the first look at a table does, by the merges that it reads."""
     waves, requests = counts[10][name]

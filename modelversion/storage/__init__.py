@@ -150,9 +150,7 @@ def open_store(
     if hasattr(url, "fs") and hasattr(url, "path"):
         return _adapter(url.fs, url.path, str(url), writers)
     if not isinstance(url, (str, os.PathLike)) or not str(url):
-        raise InvalidInputError(
-            f"a registry is a path or a URL, found {type(url).__name__} {url!r}"
-        )
+        raise InvalidInputError(f"a registry is a path or a URL, found {type(url).__name__}")
     text = os.fspath(url)
     path = text.removeprefix("file://").removeprefix("local://")
     if "://" not in path and "::" not in path:

@@ -2,7 +2,8 @@
 
 `python build.py versions FOLDER N` makes N versions by `Registry.save`. `python build.py
 entries FOLDER N` makes one version and appends the entries of N - 1 more to its journal, which
-is all that a table reads. fsync does nothing here; what is read later is the same.
+is all that a table reads. `searched` does so with data in each, of which every hundredth is the
+same. fsync does nothing here; what is read later is the same.
 """
 
 from __future__ import annotations
@@ -39,13 +40,21 @@ def _save(registry: mv.Registry, i: int) -> mv.Version:
     )
 
 
-def entries(registry: mv.Registry, count: int) -> None:
+def searched(registry: mv.Registry, count: int) -> None:
+    """Append entries with the digest of the data that each version was made from."""
+    entries(registry, count, data=True)
+
+
+def entries(registry: mv.Registry, count: int, *, data: bool = False) -> None:
     """Append what commits append, with the first version's entry as the pattern."""
     _save(registry, 0)
     line = registry._history(MODEL).line
     first = _committed(line.home.store, line.facts.folder)
     for number in range(2, count + 1):
-        event = attrs.evolve(first, number=number, summary=_summary(first.summary, number))
+        summary = _summary(first.summary, number)
+        if data:
+            summary["data"] = {"train": f"{number % 100:064x}"}
+        event = attrs.evolve(first, number=number, summary=summary)
         line.facts.append(lambda _, e=event: e, actor=line.home.actor, fresh=False)
 
 
@@ -73,10 +82,12 @@ def _put_new_at_once(self: _local.LocalStore, key: str, data: bytes) -> None:
 def main(kind: str, folder: str, count: str) -> None:
     os.fsync = lambda descriptor: None
     Journal.__init__.__kwdefaults__["run"] = lambda job: job()
-    if kind == "entries":
+    if kind != "versions":
         _local.LocalStore.put_new = _put_new_at_once
         _local.LocalStore.prove = lambda self: None
-    {"versions": versions, "entries": entries}[kind](mv.Registry(folder), int(count))
+    {"versions": versions, "entries": entries, "searched": searched}[kind](
+        mv.Registry(folder), int(count)
+    )
 
 
 if __name__ == "__main__":

@@ -265,6 +265,22 @@ def tables(folder: Path, sizes: Sizes) -> Iterator[Row]:
         yield time_row(f"table of {count:,} as DataFrame, warm", warm, warm_limit)
 
 
+def searches(folder: Path, sizes: Sizes) -> Iterator[Row]:
+    place = folder / "searched"
+    child("build.py", "searched", place, sizes.many)
+
+    def search(registry: mv.Registry) -> None:
+        found = len(registry.search(data=f"{7:064x}"))
+        if not 0 < found <= sizes.many / 100 + 1:
+            raise AssertionError(f"{found} versions were found")
+
+    kept = mv.Registry(place)
+    jobs = {"cold": lambda: search(mv.Registry(place)), "warm": lambda: search(kept)}
+    seconds = alternate(jobs, sizes.tables)
+    for name in jobs:
+        yield time_row(f"search by data over {sizes.many:,} versions, {name}", seconds[name])
+
+
 def _frame(registry: mv.Registry) -> Any:
     return registry["many"].versions().to_pandas()
 
@@ -322,7 +338,7 @@ def tracking(folder: Path, sizes: Sizes) -> Iterator[Row]:
     yield time_row("`@track` besides the save, warm", besides, 0.005)
 
 
-PARTS = (small_saves, big_saves, memory, big_loads, aliases, tables, imports, tracking)
+PARTS = (small_saves, big_saves, memory, big_loads, aliases, tables, searches, imports, tracking)
 
 
 def measure(folder: Path, sizes: Sizes, only: set[str]) -> str:

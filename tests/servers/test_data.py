@@ -1,0 +1,140 @@
+"""Data on real servers: hashed where it lies, read once, linked to what was read."""
+
+import hashlib
+import io
+import json
+import pickle
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pytest
+
+import modelversion as mv
+from modelversion.errors import DataChangedError, DataNotFoundError, StorageError
+from modelversion.schema import to_json
+
+FRAME = pd.DataFrame({"a": np.arange(50.0), "b": np.arange(50) % 3})
+RAW = FRAME.to_csv(index=False).encode()
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry on this machine: only the data is elsewhere."""
+    return mv.Registry(tmp_path / "registry")
+
+
+@pytest.fixture
+def stored(server):
+    """A file on the server: its URL, how it is opened, and a filesystem that changes it."""
+    options = server.options()
+    fs = fsspec.filesystem(server.scheme, skip_instance_cache=True, **options)
+    url = f"{server.place()}/raw.csv"
+    path = fs._strip_protocol(url)
+    if server.scheme == "sftp":
+        fs.makedirs(fs._parent(path), exist_ok=True)
+    fs.pipe_file(path, RAW)
+    return url, options, fs, path
+
+
+def test_a_file_is_hashed_where_it_lies(stored, registry):
+    """Its digest is that of its bytes; the run has it as an input, linked to the frame."""
+    url, options, _, _ = stored
+
+    with registry.run("churn") as run:
+        raw = mv.data(url, storage_options=options)
+        frame = raw.read(pd.read_csv)
+        run.log_data(train=frame)
+        run.log_metrics(auc=0.9)
+
+    pd.testing.assert_frame_equal(frame, FRAME)
+    assert raw.digest == hashlib.sha256(RAW).hexdigest()
+    assert raw.open().read() == RAW
+    version = run.version
+    kept = version.data["raw.csv"]
+    assert (kept.digest, kept.place.size) == (raw.digest, len(RAW))
+    assert [step.form for step in version.steps] == ["read"]
+    assert [(edge.source, edge.target) for edge in version.steps.edges] == [
+        ("raw.csv", 0),
+        (0, "train"),
+    ]
+    assert registry.search(data=raw)[0].ref == version.ref
+
+
+def test_a_change_on_the_server_is_found(stored):
+    """Bytes that were written after the hash are refused when they are read."""
+    url, options, fs, path = stored
+    raw = mv.data(url, storage_options=options)
+
+    fs.pipe_file(path, RAW.replace(b"1.0", b"9.0"))
+
+    with pytest.raises(DataChangedError, match="has changed since it was hashed"):
+        raw.read(pd.read_csv)
+    assert mv.data(url, storage_options=options).digest != raw.digest
+
+
+def test_a_folder_is_hashed_by_its_files(stored, registry):
+    """By name and bytes, whatever order the server lists them in."""
+    url, options, fs, path = stored
+    folder, inner = url.rpartition("/")[0], path.rpartition("/")[0]
+    fs.pipe_file(f"{inner}/b.csv", b"a\n1\n")
+
+    found = mv.data(folder, storage_options=options)
+
+    lines = [(b"b.csv", b"a\n1\n"), (b"raw.csv", RAW)]
+    text = b"".join(
+        hashlib.sha256(data).hexdigest().encode() + b"  " + n + b"\n" for n, data in lines
+    )
+    assert found.digest == hashlib.sha256(text).hexdigest()
+
+
+def test_what_is_not_there_is_said(stored):
+    """An absent file and a server that does not answer are told apart, each in words."""
+    url, options, _, _ = stored
+
+    with pytest.raises(DataNotFoundError, match=r"nothing\.csv"):
+        mv.data(url.replace("raw.csv", "nothing.csv"), storage_options=options)
+
+
+def test_columns_of_a_parquet_file_are_told(stored):
+    """The schema is read on the server's side of the wire, not guessed from the name."""
+    url, options, fs, path = stored
+    out = io.BytesIO()
+    FRAME.to_parquet(out)
+    fs.pipe_file(path.replace(".csv", ".parquet"), out.getvalue())
+
+    found = mv.data(url.replace(".csv", ".parquet"), storage_options=options)
+
+    assert dict(found.columns) == {"a": "double", "b": "int64"}
+    pd.testing.assert_frame_equal(found.read(pd.read_parquet), FRAME)
+
+
+def test_no_secret_of_the_options_is_recorded(stored, registry):
+    """Neither the login nor where it leads stands in a byte of the version."""
+    url, options, _, _ = stored
+    with registry.run("churn") as run:
+        mv.data(url, storage_options={**options}).read(pd.read_csv)
+        run.log_metrics(auc=0.9)
+
+    record = json.dumps(to_json(run.version._record))
+    given = [v for k, v in options.items() if k in ("connection_string", "account_key", "password")]
+    for value in [*given, str(options.get("client_kwargs", "none given"))]:
+        assert value not in record
+    assert "storage_options" not in [name for step in run.version.steps for name in step.params]
+
+
+def test_opened_data_goes_to_a_worker(stored):
+    """It pickles, and reads there from the server."""
+    url, options, _, _ = stored
+
+    there = pickle.loads(pickle.dumps(mv.data(url, storage_options=options)))
+
+    assert there.read(pd.read_csv).equals(FRAME)
+
+
+def test_a_server_that_is_gone_is_a_storage_error(bucket):
+    """What cannot be reached is no absent file."""
+    options = {**bucket.options(1), "use_listings_cache": False}
+
+    with pytest.raises(StorageError):
+        mv.data(f"{bucket.place()}/raw.csv", storage_options=options)
