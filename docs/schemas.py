@@ -76,6 +76,11 @@ PIN = {
     "required": ["digest", "position"],
     "properties": {"digest": {"type": "string"}, "position": {"type": "integer"}},
 }
+PLACE = {
+    "type": "object",
+    "required": ["digest", "position"],
+    "properties": {"digest": {"type": "string"}, "position": {"type": "integer"}},
+}
 JUDGED = {
     "type": "object",
     "required": ["at", "facts", "ruled", "verdicts"],

@@ -149,6 +149,16 @@ _COMMANDS: tuple[tuple[str, commands.Command, list[Argument]], ...] = (
     ("show", commands.show, [_REF]),
     ("diff", commands.diff, [_REF, _arg("other", metavar="OTHER", help="the earlier one")]),
     ("history", commands.history, [_MODEL, _arg("stage", metavar="STAGE", nargs="?")]),
+    ("at", commands.at, [_MODEL, _arg("when", metavar="WHEN", help="a day, its end, or a time")]),
+    (
+        "explain",
+        commands.explain,
+        [
+            _MODEL,
+            _STAGE,
+            _arg("--position", type=_number, metavar="N", help="of another decision; see history"),
+        ],
+    ),
     (
         "events",
         commands.events,
@@ -180,6 +190,19 @@ _COMMANDS: tuple[tuple[str, commands.Command, list[Argument]], ...] = (
             _DRY,
         ],
     ),
+    (
+        "freeze",
+        commands.freeze,
+        [_MODEL, _STAGE, _REASON, _arg("--until", metavar="TIME", help="a day or a time, in UTC")],
+    ),
+    ("unfreeze", commands.unfreeze, [_MODEL, _STAGE, _REASON]),
+    ("clear", commands.clear, [_MODEL, _STAGE, _REASON]),
+    (
+        "withdraw",
+        commands.withdraw,
+        [_REF, _REASON, _arg("--use-instead", type=_number, metavar="N", help="another version")],
+    ),
+    ("restore", commands.restore, [_REF, _REASON]),
     ("copy", commands.copy, [_arg("refs", metavar="REF", nargs="+"), _TO]),
     (
         "verify",

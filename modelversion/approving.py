@@ -21,7 +21,7 @@ from modelversion.events import (
 from modelversion.governing import append
 from modelversion.history import History
 from modelversion.moments import moment
-from modelversion.promotion import Candidate, known_stage, now
+from modelversion.promotion import Candidate, governed_stage, known_stage, now
 from modelversion.snapshot import check_text
 from modelversion.stages import Decisions
 from modelversion.timeline import Decision, decision
@@ -50,7 +50,7 @@ def reject(candidate: Candidate, stage: Any, *, reason: str) -> Decision:
 def _say(candidate: Candidate, stage: Any, kind: Callable[..., Any], reason: str) -> Decision:
     line, held = candidate.line, candidate.held
     reason = check_text(reason, "reason")
-    name = known_stage(line, stage)
+    name = governed_stage(line, stage)
     event = kind(stage=name, number=held.number, sha256=held.sha256, reason=reason)
 
     def decide(state: Decisions) -> Any:
@@ -105,7 +105,7 @@ def freeze(history: History, stage: Any, *, until: Any, reason: str) -> Decision
     line = history.line
     reason = check_text(reason, "reason")
     end = None if until is None else moment(until, "until", end=False)
-    name = known_stage(line, stage)
+    name = governed_stage(line, stage)
     if end is not None and end <= now(line):
         raise InvalidInputError(f"until is {until!r:.60}, which is over; give a time to come")
     event = StageFrozen(stage=name, until=end, reason=reason)

@@ -262,7 +262,7 @@ def _details(rows: Sequence[AuditRow]) -> Section | None:
         Facts(
             {
                 "entry": f"{row.journal} {row.position}",
-                "what": f"{row.ref}: {row.what}",
+                "what": row.what,
                 "gates": "; ".join(row.gates),
                 "approved by": ", ".join(row.approvals),
                 "data": ", ".join(f"{name} {digest}" for name, digest in row.data.items()),

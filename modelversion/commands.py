@@ -19,6 +19,7 @@ from modelversion.errors import GateFailedError, InvalidInputError
 from modelversion.model import Model
 from modelversion.registry import Registry
 from modelversion.schema import Json, to_json
+from modelversion.timeline import Decision
 from modelversion.verification import VerifyReport
 from modelversion.version import Version
 
@@ -130,6 +131,33 @@ def history(registry: Registry, args: argparse.Namespace) -> Outcome:
     return Outcome(found.to_dict(), found)
 
 
+def at(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Show what was in the stages and what aliases named at a time."""
+    found = registry[args.model].at(args.when)
+    return Outcome(found.to_dict(), found)
+
+
+def explain(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Tell why a stage holds what it holds; exit code 1 if a replay says otherwise."""
+    found = _decision(registry[args.model], args.stage, args.position).explain()
+    return Outcome(found.to_dict(), found, OK if found else FAILED)
+
+
+def _decision(model: Model, stage: str, position: int | None) -> Decision:
+    """Give the decision on a stage at a position, or the one that brought in what is there."""
+    decisions = model.history(stage)
+    if position is None:
+        stays = [stay for stay in decisions.intervals() if stay.until is None]
+        if not stays:
+            raise InvalidInputError(f"{model.name} has nothing in {stage}; say --position")
+        return stays[-1].began
+    known = {decision.position: decision for decision in decisions}
+    if position not in known:
+        shown = ", ".join(map(str, list(known)[-10:])) or "none"
+        raise InvalidInputError(f"no decision {position} on {stage}; the last ones: {shown}")
+    return known[position]
+
+
 def events(registry: Registry, args: argparse.Namespace) -> Outcome:
     """Show what happened since a cursor, and the next cursor."""
     found = registry.events(since=args.since, limit=args.limit)
@@ -184,6 +212,46 @@ def rollback(registry: Registry, args: argparse.Namespace) -> Outcome:
     model = registry[args.model]
     report = model.rollback(args.stage, reason=args.reason, to=args.to, dry_run=args.dry_run)
     return Outcome(report.to_dict(), report)
+
+
+def freeze(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Let nothing be promoted to a stage; roll-backs still work."""
+    decision = registry[args.model].freeze(args.stage, reason=args.reason, until=args.until)
+    return Outcome(decision.to_dict(), decision)
+
+
+def unfreeze(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Lift a freeze."""
+    decision = registry[args.model].unfreeze(args.stage, reason=args.reason)
+    return Outcome(decision.to_dict(), decision)
+
+
+def clear(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Take what is in a stage out of it."""
+    decision = registry[args.model].clear_stage(args.stage, reason=args.reason)
+    return Outcome(decision.to_dict(), decision)
+
+
+def withdraw(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Say that a version is not to be used; every load of it warns."""
+    version = registry.get(args.ref)
+    version.withdraw(reason=args.reason, use_instead=args.use_instead)
+    return _standing(version)
+
+
+def restore(registry: Registry, args: argparse.Namespace) -> Outcome:
+    """Take a withdrawal back."""
+    version = registry.get(args.ref)
+    version.restore(reason=args.reason)
+    return _standing(version)
+
+
+def _standing(version: Version) -> Outcome:
+    why = version.withdrawn
+    said = f"{version.ref} may be used" if why is None else f"{version.ref} is withdrawn: {why}"
+    where = f"; it is in {', '.join(version.stages)}" if version.stages else ""
+    value = {"ref": version.ref, "withdrawn": why, "stages": version.stages}
+    return Outcome(value, said + where)
 
 
 def copy(registry: Registry, args: argparse.Namespace) -> Outcome:

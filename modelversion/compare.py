@@ -10,13 +10,14 @@ import attrs
 from modelversion._json import decode
 from modelversion.differences import directions, metrics
 from modelversion.display import Block, Cell, Facts, Page, Picture, Section, Shown, Table
-from modelversion.display.plots import dots, parallel
+from modelversion.display.plots import dots, intervals, parallel
 from modelversion.errors import InvalidInputError
 from modelversion.history import History
-from modelversion.metrics import change, direction, is_number, moved
+from modelversion.metrics import change, direction, interval, is_number, moved
 from modelversion.records import VersionRecord
 
 _DRAWN = 60
+_FEW = 12
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +31,7 @@ class Compared:
         params: Param -> value.
         directions: Metric -> whether higher is better, None where nothing says it.
         observed: Metric -> what was measured of it in production, with how many samples.
+        samples: Metric -> how many samples it was recorded on, where that was said.
     """
 
     ref: str
@@ -38,6 +40,7 @@ class Compared:
     params: Mapping[str, Any]
     directions: Mapping[str, bool | None]
     observed: Mapping[str, Any] = attrs.field(factory=dict)
+    samples: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -125,6 +128,7 @@ def compared(history: History, number: int, record: VersionRecord) -> Compared:
         params=decode(record.params),
         directions=directions(record),
         observed={name: (decode(found.value), found.n) for name, found in seen},
+        samples={name: m.n for name, m in record.metrics.items() if m.n is not None},
     )
 
 
@@ -218,14 +222,55 @@ def _observed(comparison: Comparison) -> Table:
 
 
 def _pictures(comparison: Comparison) -> list[Block]:
-    found: list[Block] = []
     directed = [m for m in comparison.metrics if comparison._higher(m) is not None]
+    found: list[Block] = []
+    if len(comparison.versions) <= _FEW:
+        # Those first whose intervals are known.
+        dotted = filter(None, (_dots(comparison, metric) for metric in directed))
+        found += sorted(dotted, key=lambda drawn: len(drawn.data.columns), reverse=True)[:2]
     if len(directed) > 1:
         found.append(_front(comparison, *directed[:2]))
     params = _differing(comparison.versions)
     if params:
         found.append(_parallel(comparison, params[:6]))
     return found
+
+
+def _dots(comparison: Comparison, metric: str) -> Picture | None:
+    """Draw a metric of each version, what production measured of it below it."""
+    rows = []
+    for version in comparison.versions:
+        found = {version.ref: (version.metrics.get(metric), version.samples.get(metric))}
+        if metric in version.observed:
+            found[f"{version.ref} observed"] = version.observed[metric]
+        rows += [dotted(ref, metric, value, n) for ref, (value, n) in found.items()]
+    return metric_picture(metric, rows)
+
+
+Dotted = tuple[str, Any, float | None, float | None, int | None]
+
+
+def dotted(ref: str, metric: str, value: Any, n: int | None) -> Dotted:
+    """Give a row of a plot of a metric: name, value, the ends of its interval, samples."""
+    low, high = interval(metric, value, n) or (None, None)
+    return ref, value, low, high, n
+
+
+def metric_picture(metric: str, rows: Sequence[Dotted]) -> Picture | None:
+    """Draw a metric as dots, with 95 % intervals where they are known."""
+    kept = [row for row in rows if is_number(row[1])]
+    if len(kept) < 2:
+        return None
+    known = any(low is not None for _, _, low, _, _ in kept)
+    columns = (metric, "low", "high", "n") if known else (metric, "low", "high")
+    told = f"{metric} of {len(kept)}" + (", with 95 % intervals" if known else "")
+    return Picture(
+        metric,
+        intervals([(ref, value, low, high) for ref, value, low, high, _ in kept]),
+        kind="intervals",
+        alt=told,
+        data=Table(metric, ("version", *columns), rows=[row[: len(columns) + 1] for row in kept]),
+    )
 
 
 def _front(comparison: Comparison, one: str, other: str) -> Picture:
@@ -255,6 +300,7 @@ def _parallel(comparison: Comparison, params: Sequence[str]) -> Picture:
     return Picture(
         "Params",
         parallel([row[1:] for row in rows], axes=axes),
+        kind="parallel",
         alt=f"a line for each version through {', '.join(axes)}",
         data=Table("params", ("version", *axes), rows=rows),
     )
@@ -284,7 +330,13 @@ class Evaluation(Shown):
         names = list(dict.fromkeys(name for found in self.scores.values() for name in found))
         rows = [(ref, *(found.get(name) for name in names)) for ref, found in self.scores.items()]
         says = "" if self.rows is None else f"on {self.rows} rows"
-        return Page("evaluation", says, blocks=[Table("scores", ("version", *names), rows=rows)])
+        table = Table("scores", ("version", *names), rows=rows)
+        drawn = (self._picture(name) for name in names[:4])
+        return Page("evaluation", says, blocks=[table, *drawn])
+
+    def _picture(self, metric: str) -> Picture | None:
+        rows = [dotted(r, metric, s.get(metric), self.rows) for r, s in self.scores.items()]
+        return metric_picture(metric, rows[:_DRAWN])
 
 
 def evaluate(loads: Mapping[str, Callable[[], Any]], X: Any, y: Any, *, scorer: Any) -> Evaluation:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from modelversion.registry import Registry
-from modelversion.run import Target
-from modelversion.serializers import Allow
-from modelversion.tracking import F, check_options, track_as_named
-from modelversion.tracking import track as track_into
+if TYPE_CHECKING:
+    from modelversion.registry import Registry
+    from modelversion.run import Target
+    from modelversion.serializers import Allow
+    from modelversion.tracking import F
 
 
 @overload
@@ -66,6 +66,9 @@ def track(
         SecretError: At the call, if the result holds a secret; it is in `.value`.
         SaveError: At the call, if the commit failed: the result is in `.value`.
     """
+    from modelversion.tracking import check_options, track_as_named
+    from modelversion.tracking import track as track_into
+
     target = _default_target if registry is None else registry._writer.target
     options = check_options(
         ignore, returns, on_error, not_secret=not_secret, allow_secrets=allow_secrets
@@ -76,9 +79,13 @@ def track(
 
 
 def _default_target() -> Target:
+    from modelversion.registry import Registry
+
     return Registry()._writer.target()
 
 
 def load(reference: str, *, mmap: bool = False, allow_pickle: Allow | None = None) -> Any:
     """Load the object that a reference names from the default registry; see `Registry.load`."""
+    from modelversion.registry import Registry
+
     return Registry().load(reference, mmap=mmap, allow_pickle=allow_pickle)

@@ -1,7 +1,8 @@
 """By what models are governed: stages and policies of the registry, adopted by each model.
 
 Setting them appends to the registry's own journal, then to the decisions of every model, and
-returns only then. A model that was made since adopts them before its first decision.
+returns only then. A model that was made since adopts them before its first decision. Where a
+setter was killed between the two, a model adopts them before the next decision that asks for them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from modelversion import layout
 from modelversion.errors import ConflictError, StageNotFoundError
 from modelversion.events import PolicyAdopted, PolicySet, StagesSet
 from modelversion.home import Home
-from modelversion.journal import Head
+from modelversion.journal import Head, read_heads
 from modelversion.policies import Policy, check_policy, check_stages, policy_from, stages_needed
 from modelversion.records import Actor, Entry
 from modelversion.refs import check_name
@@ -68,6 +69,30 @@ def rules_of(line: Line) -> Rules:
     """Give the rules in force for a model: those it has adopted, or is going to."""
     state: Decisions = line.decisions.seen().state
     return state.rules if state.adopted else rules(line.home)
+
+
+def look(line: Line) -> int:
+    """Read a model's decisions and the registry's rules, side by side.
+
+    Returns:
+        The position of the rules that the model has yet to adopt, because their setter was
+        killed or is at work; 0 without such.
+    """
+    policies = line.home.policies()
+    if policies is None:
+        line.decisions.head()
+        return 0
+    decided, source = read_heads(line.decisions, policies)
+    state, models = decided.state, source.state
+    behind = state.adopted < models.governed and state.rules != models.rules
+    # One without decisions has not decided anything under other rules.
+    return models.governed if behind and decided.position else 0
+
+
+def govern(line: Line) -> None:
+    """Read what a decision is taken on, and finish what a killed setter left."""
+    if look(line):
+        adopt(line)
 
 
 def rules(home: Home) -> Rules:

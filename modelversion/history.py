@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from modelversion._json import decode, double, undouble
 from modelversion.journal import Head
@@ -18,6 +18,7 @@ from modelversion.stages import Decisions
 from modelversion.state import Pointer
 from modelversion.versions import Line, fetch, live_numbers
 
+Made = TypeVar("Made")
 Identity = tuple[str, int, str]
 MISSING_PARTS = "left_out"
 _RETAGGED = "retagged"
@@ -39,6 +40,8 @@ class History:
         self._copies: dict[Identity, int] = {}
         self.decisions = Decisions()
         self._locks: dict[int, threading.Lock] = {}
+        # What was made of all rows, and up to where they were read then.
+        self._kept: dict[Callable[[History], Any], tuple[tuple[Any, Any], Any]] = {}
         # The columns made last, and what they were made of.
         self._table: tuple[tuple[Any, Any, list[int]], dict[str, list[Any]]] = _NO_TABLE
 
@@ -220,6 +223,15 @@ class History:
         if name == "withdrawn":
             return number in self.decisions.withdrawn
         return row.get(name)
+
+    def kept(self, make: Callable[[History], Made]) -> Made:
+        """Give what is made of all rows; it is made again only after a journal grew."""
+        grown = (self._read, self.decisions)
+        before, value = self._kept.get(make, (None, None))
+        if before is None or before[0] is not grown[0] or before[1] is not grown[1]:
+            value = make(self)
+            self._kept[make] = (grown, value)
+        return cast(Made, value)
 
     def columns(self, numbers: list[int]) -> dict[str, list[Any]]:
         """Give rows as columns: plain fields, then `metrics.*`, `params.*` and `tags.*`."""

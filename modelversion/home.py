@@ -6,7 +6,6 @@ Opening does no I/O. Reading an empty place gives an empty registry; the first w
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from modelversion import _json, layout, place
@@ -37,11 +36,6 @@ if TYPE_CHECKING:
     from modelversion.storage.cache import Copies
 
 _HARMLESS = (".gitignore", ".DS_Store", "desktop.ini")
-
-
-def utc_now() -> datetime:
-    """Give the time in UTC."""
-    return datetime.now(UTC)
 
 
 class Home:

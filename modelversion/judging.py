@@ -38,12 +38,15 @@ class GateReport(Shown):
         stage: Where it is to go.
         verdicts: One for each thing that was asked, in order.
         allow_override: Whether the stage's policy lets an override pass over what has failed.
+        adopts: The position of the registry's rules that it was judged under and the model has
+            yet to adopt, because setting them was interrupted; 0 without such.
     """
 
     subject: str
     stage: str
     verdicts: tuple[Verdict, ...]
     allow_override: bool = True
+    adopts: int = 0
 
     @property
     def passed(self) -> bool:
@@ -66,19 +69,32 @@ class GateReport(Shown):
     def __str__(self) -> str:
         total, failed = len(self.verdicts), len(self.failed)
         result = f"passed all {total}" if self.passed else f"failed {failed} of {total}"
-        return "\n".join([f"{self.subject} to {self.stage}: {result}", *map(str, self.verdicts)])
+        lines = [f"{self.subject} to {self.stage}: {result}", *map(str, self.verdicts)]
+        lines += [] if self.passed else [self._override]
+        return "\n".join([*lines, self._pending] if self.adopts else lines)
+
+    @property
+    def _override(self) -> str:
+        if self.can_override:
+            return "an override with a reason would let it in, and is recorded"
+        why = "none lifts a stop like this" if self.allow_override else "the policy allows none"
+        return f"no override lets it in: {why}"
+
+    @property
+    def _pending(self) -> str:
+        return f"the model adopts the rules of policies {self.adopts} with its next promotion"
 
     def _page(self) -> Page:
         total, failed = len(self.verdicts), len(self.failed)
         says = f"passed all {total}" if self.passed else f"failed {failed} of {total}"
-        override = "an override would let it in" if self.can_override else "no override lets it in"
         return Page(
             f"{self.subject} to {self.stage}",
             says,
             tone="good" if self.passed else "bad",
             blocks=[
                 verdict_table(self.verdicts),
-                None if self.passed else Note(override, "warn"),
+                None if self.passed else Note(self._override, "warn"),
+                Note(self._pending, "warn") if self.adopts else None,
             ],
         )
 
@@ -89,6 +105,7 @@ class GateReport(Shown):
             "stage": self.stage,
             "passed": self.passed,
             "allow_override": self.allow_override,
+            "adopts": self.adopts,
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
         }
 

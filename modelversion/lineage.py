@@ -66,7 +66,7 @@ class Lineage(Shown):
         return [node for node in self.nodes if node.kind == kind]
 
     def _page(self) -> Page:
-        names = {node.id: node.name for node in self.nodes}
+        names = _labels(self.nodes)
         edges = [(names[one], names[other]) for one, other in self.edges]
         shown = _layers(self.nodes, self.edges)
         drawn = graph([[names[i] for i in layer] for layer in shown], edges)
@@ -75,6 +75,7 @@ class Lineage(Shown):
         picture = Picture(
             "From data to stages",
             drawn,
+            kind="graph",
             alt=f"arrows from what is older to what was made from it: {len(edges)}",
             data=Table("edges", ("from", "to"), rows=edges),
         )
@@ -98,6 +99,16 @@ class Lineage(Shown):
                 Section("All of it", [table], says=f"{len(rows)} nodes"),
             ],
         )
+
+
+def _labels(nodes: Sequence[Node]) -> dict[str, str]:
+    """Give each node a text of its own: of two data sets called `train`, one is `train (2)`."""
+    counts: dict[str, int] = {}
+    labels: dict[str, str] = {}
+    for node in nodes:
+        count = counts[node.name] = counts.get(node.name, 0) + 1
+        labels[node.id] = node.name if count == 1 else f"{node.name} ({count})"
+    return labels
 
 
 def _detail(node: Node) -> Cell:

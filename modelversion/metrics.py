@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -201,6 +202,32 @@ def direction(name: str) -> bool | None:
 def is_number(value: Any) -> bool:
     """Tell whether a metric is a number that another can be subtracted from."""
     return isinstance(value, (int, float)) and abs(value) <= _LARGEST
+
+
+_SHARES = frozenset({"acc", "accuracy"})
+_Z = 1.959964  # the normal's 97.5 % quantile
+
+
+def interval(name: str, value: Any, n: int | None) -> tuple[float, float] | None:
+    """Give the 95 % interval of a metric that is a share of its samples, None of any other.
+
+    That is Wilson's score interval (1927, JASA 22, p. 209). Only of accuracies does the name say
+    that they are shares of all samples.
+
+    >>> low, high = interval("val/accuracy", 0.9, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.826, 0.945)
+    >>> interval("auc", 0.9, 100)
+    """
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    if not words & _SHARES or "balanced" in words or not n:
+        return None
+    if not is_number(value) or not 0 <= value <= 1:
+        return None
+    middle = value + _Z**2 / (2 * n)
+    spread = _Z * math.sqrt(value * (1 - value) / n + _Z**2 / (4 * n * n))
+    scale = 1 + _Z**2 / n
+    return max((middle - spread) / scale, 0.0), min((middle + spread) / scale, 1.0)
 
 
 def change(by: float, higher: bool | None) -> tuple[str, Tone]:

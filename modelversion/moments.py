@@ -1,7 +1,4 @@
-"""Moments as a user gives them: a date, a time, or text of either; in UTC, as stored.
-
-Pure.
-"""
+"""Moments as a user gives them: a date, a time, or text of either; in UTC, as stored."""
 
 from __future__ import annotations
 

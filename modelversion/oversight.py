@@ -1,27 +1,28 @@
-"""What a registry offers to those who look after it: proof, audits, events, upkeep."""
+"""What a registry offers to those who look after it: policies, proof, audits, events, upkeep."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
-from modelversion import upkeep
-from modelversion.checkpoint import Checkpoint, read_checkpoint
-from modelversion.history import History
-from modelversion.home import Home
-from modelversion.hooks import Event
 from modelversion.refs import check_name
-from modelversion.snapshot import check_text
-from modelversion.verification import VerifyReport, pin, verify_registry
-from modelversion.versions import Line
 
 if TYPE_CHECKING:
+    from modelversion import governing, upkeep
     from modelversion.audit import AuditReport
+    from modelversion.checkpoint import Checkpoint
     from modelversion.feed import Events
+    from modelversion.gates import Gate
+    from modelversion.history import History
+    from modelversion.home import Home
+    from modelversion.hooks import Event
+    from modelversion.policies import Policy
+    from modelversion.verification import VerifyReport
+    from modelversion.versions import Line
 
-Hook = Callable[[Event], Any]
+    Hook = Callable[[Event], Any]
 
 
 class Oversight:
@@ -39,6 +40,66 @@ class Oversight:
     def _lines(self) -> list[Line]:
         return [history.line for history in self._all()]
 
+    # ---- stages and policies
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages in their order; development, staging and production unless they were set."""
+        from modelversion import governing
+
+        return governing.rules(self._home).stages
+
+    def set_stages(self, stages: Iterable[str], *, shared: Iterable[str] = ()) -> None:
+        """Set the stages of every model, in order; `shared` ones hold several versions at a time.
+
+        Raises:
+            PolicyError: They are no list of different names, or one of a policy is missing.
+            ConflictError: A stage that is left out is in use, or a new one is an alias somewhere.
+        """
+        from modelversion import governing
+
+        governing.set_stages(self._home, self._lines, stages, shared)
+
+    @property
+    def policies(self) -> governing.Policies:
+        """The policies: stage -> what is asked there; `policies.history()` tells every change."""
+        from modelversion import governing
+
+        return governing.Policies(self._home)
+
+    def set_policy(
+        self,
+        stage: str,
+        *,
+        after: str | None = None,
+        soak: timedelta | None = None,
+        approvals: int = 0,
+        gates: Sequence[Gate | str] = (),
+        reason_required: bool = False,
+        allow_override: bool = True,
+    ) -> Policy:
+        """Set what is asked on the way to a stage, for every model, and return when all obey it.
+
+        It replaces the stage's policy; without arguments, nothing is asked any more.
+
+        Args:
+            stage: Its name.
+            after: The stage that a version must have been in before, at least for `soak`.
+            approvals: How many others than its author must approve it.
+            gates: What it must pass: `modelversion.gates`, or `"module:function"` of yours.
+            reason_required: Whether each promotion must give a reason.
+            allow_override: Whether `override=True` may pass over what is not met.
+
+        Raises:
+            StageNotFoundError: There is no such stage.
+            PolicyError: The policy can never be met.
+        """
+        from modelversion import governing
+
+        rest = {"reason_required": reason_required, "allow_override": allow_override}
+        given = {"after": after, "soak": soak, "approvals": approvals, "gates": gates, **rest}
+        return governing.set_policy(self._home, self._lines, stage, given)
+
     # ---- proof
 
     def verify(self, *, since: Checkpoint | str | os.PathLike[str] | None = None) -> VerifyReport:
@@ -51,6 +112,9 @@ class Oversight:
         Raises:
             InvalidInputError: The checkpoint is another registry's, or none.
         """
+        from modelversion.checkpoint import read_checkpoint
+        from modelversion.verification import verify_registry
+
         pinned = None if since is None else read_checkpoint(since)
         return verify_registry(self._home, lambda name: self._history(name).line, since=pinned)
 
@@ -62,6 +126,8 @@ class Oversight:
         Raises:
             NotARegistryError: The place is empty.
         """
+        from modelversion.verification import pin
+
         return pin(self._home, self._lines())
 
     def audit(
@@ -163,11 +229,15 @@ class Oversight:
         Raises:
             NotARegistryError: The place is empty.
         """
+        from modelversion.snapshot import check_text
+
         found = self._home.fork(check_text(reason, "reason"))
         self._histories = {}
         return found
 
-    def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
+    def gc(
+        self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False
+    ) -> upkeep.GcReport:
         """Clear what crashes left: claims without a commit, bytes of deleted versions, temporaries.
 
         Args:
@@ -175,8 +245,12 @@ class Oversight:
                 number.
             dry_run: Only tell what would be done.
         """
+        from modelversion import upkeep
+
         return upkeep.gc(self._home, self._lines(), older_than=older_than, dry_run=dry_run)
 
     def usage(self) -> upkeep.Usage:
         """Count versions and bytes of each model."""
+        from modelversion import upkeep
+
         return upkeep.usage(self._all())

@@ -22,7 +22,7 @@ from modelversion.errors import (
     VersionNotFoundError,
 )
 from modelversion.events import Promoted, StageCleared
-from modelversion.governing import append, rules_of, stage_named
+from modelversion.governing import append, govern, look, rules, rules_of, stage_named
 from modelversion.history import History
 from modelversion.judging import GateReport, Moment, Shelf, pin, policy_of, report
 from modelversion.policies import asks
@@ -75,8 +75,17 @@ def now(line: Line) -> str:
 
 
 def known_stage(line: Line, name: Any) -> str:
-    """Give a stage's name in lower case, or refuse what is none."""
+    """Give a stage's name in lower case, or refuse what is none.
+
+    In an incident the way back must not depend on a journal more than a model's own.
+    """
     line.decisions.head()
+    return stage_named(rules_of(line).stages, name, line.display)
+
+
+def governed_stage(line: Line, name: Any) -> str:
+    """Give a stage's name in lower case, under the rules that were set last."""
+    govern(line)
     return stage_named(rules_of(line).stages, name, line.display)
 
 
@@ -86,12 +95,14 @@ def known_stage(line: Line, name: Any) -> str:
 def check(candidate: Candidate, stage: Any) -> GateReport:
     """Judge a version without promoting it."""
     line = candidate.line
-    name = known_stage(line, stage)
+    adopts = look(line)
     line.facts.head()
     state: Decisions = line.decisions.seen().state
-    if not state.adopted:
-        state = attrs.evolve(state, rules=rules_of(line))
-    return report(candidate.moment(name, state), policy_of(state, name))
+    known = rules(line.home) if adopts or not state.adopted else state.rules
+    name = stage_named(known.stages, stage, line.display)
+    state = attrs.evolve(state, rules=known)
+    found = report(candidate.moment(name, state), policy_of(state, name))
+    return attrs.evolve(found, adopts=adopts)
 
 
 class _AlreadyLive(Exception):  # noqa: N818 - a signal inside this module
@@ -136,7 +147,7 @@ def promote(candidate: Candidate, stage: Any, wish: Wish) -> Decision:
     """
     line = candidate.line
     wish = wish.checked()
-    name = known_stage(line, stage)
+    name = governed_stage(line, stage)
     # The commit may be visible and not durable yet, and tags count as they are now.
     line.facts.head()
     line.home.store.settle(line.facts.folder)
@@ -207,7 +218,7 @@ def _judged(candidate: Candidate, name: str, state: Decisions, wish: Wish) -> Pr
         raise InvalidInputError(f"a promotion to {name} needs a reason; say reason=")
     found = report(moment, policy)
     if not found and not (wish.override and found.can_override):
-        raise GateFailedError(f"{found}\n{_advice(found, wish.override)}", report=found)
+        raise GateFailedError(str(found), report=found)
     held = candidate.held
     return Promoted(
         stage=name,
@@ -231,13 +242,6 @@ def _record(state: Decisions, moment: Moment, found: GateReport) -> Json:
         "ruled": state.ruled,
         "verdicts": [verdict.to_stored() for verdict in found.verdicts],
     }
-
-
-def _advice(found: GateReport, override: bool) -> str:
-    if found.can_override:
-        return "mend what has failed, or promote(..., override=True, reason=...), which is recorded"
-    why = "the policy allows none" if not found.allow_override else "none lifts a stop like this"
-    return f"override=True does not help: {why}" if override else f"no override helps: {why}"
 
 
 def _told(

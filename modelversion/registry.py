@@ -1,49 +1,46 @@
-"""A registry: a place on a filesystem that holds models."""
+"""A registry: a place on a filesystem that holds models.
+
+What it works with is imported when a registry is opened or used, and not with this module: the
+import of modelversion is in the way of every script, whether it saves or not.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
-from modelversion import governing, place
-from modelversion.copying import Courier
 from modelversion.display import Page, Shown
-from modelversion.environment import find_actor
 from modelversion.errors import (
     InvalidInputError,
     ModelNotFoundError,
     ModelVersionError,
     NotFoundError,
 )
-from modelversion.gates import Gate
-from modelversion.history import History
-from modelversion.home import Home, utc_now
-from modelversion.loading import check_allow
 from modelversion.mode import is_disabled, warn_of_rank
-from modelversion.model import Model
 from modelversion.moments import moment
-from modelversion.notes import Setting
+from modelversion.nothing import NOTHING
 from modelversion.oversight import Oversight
-from modelversion.policies import Policy
 from modelversion.refs import check_name, parse
-from modelversion.run import Run
-from modelversion.saving import Frozen, save
-from modelversion.serializers import Allow
-from modelversion.snapshot import NOTHING, check_notes
-from modelversion.source.capture import look_back, of_caller, remember_script
-from modelversion.storage import open_store
-from modelversion.table import Versions, select
-from modelversion.tracking import F, check_options, track
-from modelversion.version import Version
-from modelversion.versions import Line, first_look, resolve
-from modelversion.writing import Writer
 
 if TYPE_CHECKING:
+    from modelversion.history import History
+    from modelversion.model import Model
     from modelversion.past import RegistryAt
+    from modelversion.run import Run
+    from modelversion.serializers import Allow
     from modelversion.storage.cache import Cache, Copies
+    from modelversion.table import Versions
+    from modelversion.tracking import F
+    from modelversion.version import Version
+    from modelversion.versions import Line
+
+
+def utc_now() -> datetime:
+    """Give the time in UTC."""
+    return datetime.now(UTC)
 
 
 class Registry(Oversight, Shown):
@@ -79,6 +76,12 @@ class Registry(Oversight, Shown):
                 remote places, in `$MODELVERSION_CACHE` or the user's folder for caches.
             clock: Gives the time; it orders nothing.
         """
+        from modelversion import place
+        from modelversion.environment import find_actor
+        from modelversion.loading import check_allow
+        from modelversion.source.capture import remember_script
+        from modelversion.storage import open_store
+
         check_allow(allow_pickle)
         remember_script()
         target = place.default_url() if url is None else url
@@ -97,6 +100,9 @@ class Registry(Oversight, Shown):
         return self._state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        from modelversion.home import Home
+        from modelversion.writing import Writer
+
         self._state = state
         # Chosen where it is used: a handle that was sent to another machine keeps files there.
         cache = _cache(state["cache"], remote=state["store"].remote)
@@ -133,6 +139,8 @@ class Registry(Oversight, Shown):
 
     def __getitem__(self, name: str) -> Model:
         """Give a model, or suggest the nearest in a `ModelNotFoundError`."""
+        from modelversion.model import Model
+
         key = check_name(name, "model")
         self._home.require_model(key)
         return Model(self._history(key), self._allow)
@@ -151,6 +159,8 @@ class Registry(Oversight, Shown):
 
     def models(self) -> list[Model]:
         """Give every model, sorted by name."""
+        from modelversion.model import Model
+
         return [Model(self._history(name), self._allow) for name in self._home.models()]
 
     def _ipython_key_completions_(self) -> list[str]:
@@ -158,6 +168,9 @@ class Registry(Oversight, Shown):
 
     def _history(self, name: str) -> History:
         """Give the one history of a model that this handle keeps."""
+        from modelversion.history import History
+        from modelversion.versions import Line
+
         known = self._histories.get(name)
         if known is None:
             registry_id = self._home.id()
@@ -165,58 +178,6 @@ class Registry(Oversight, Shown):
                 raise ModelNotFoundError(f"no model {name!r}: {self.url} is empty")
             known = self._histories.setdefault(name, History(Line(self._home, name, registry_id)))
         return known
-
-    # ---- stages and policies
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages in their order; development, staging and production unless they were set."""
-        return governing.rules(self._home).stages
-
-    def set_stages(self, stages: Iterable[str], *, shared: Iterable[str] = ()) -> None:
-        """Set the stages of every model, in order; `shared` ones hold several versions at a time.
-
-        Raises:
-            PolicyError: They are no list of different names, or one of a policy is missing.
-            ConflictError: A stage that is left out is in use, or a new one is an alias somewhere.
-        """
-        governing.set_stages(self._home, self._lines, stages, shared)
-
-    @property
-    def policies(self) -> governing.Policies:
-        """The policies: stage -> what is asked there; `policies.history()` tells every change."""
-        return governing.Policies(self._home)
-
-    def set_policy(
-        self,
-        stage: str,
-        *,
-        after: str | None = None,
-        soak: timedelta | None = None,
-        approvals: int = 0,
-        gates: Sequence[Gate | str] = (),
-        reason_required: bool = False,
-        allow_override: bool = True,
-    ) -> Policy:
-        """Set what is asked on the way to a stage, for every model, and return when all obey it.
-
-        It replaces the stage's policy; without arguments, nothing is asked any more.
-
-        Args:
-            stage: Its name.
-            after: The stage that a version must have been in before, at least for `soak`.
-            approvals: How many others than its author must approve it.
-            gates: What it must pass: `modelversion.gates`, or `"module:function"` of yours.
-            reason_required: Whether each promotion must give a reason.
-            allow_override: Whether `override=True` may pass over what is not met.
-
-        Raises:
-            StageNotFoundError: There is no such stage.
-            PolicyError: The policy can never be met.
-        """
-        rest = {"reason_required": reason_required, "allow_override": allow_override}
-        given = {"after": after, "soak": soak, "approvals": approvals, "gates": gates, **rest}
-        return governing.set_policy(self._home, self._lines, stage, given)
 
     def at(self, when: str | date | datetime) -> RegistryAt:
         """Give the registry as it was: `registry.at("2026-11-01")["churn"]`; see `Model.at`."""
@@ -270,6 +231,11 @@ class Registry(Oversight, Shown):
             SecretError: The object or an artifact holds a secret; nothing was committed.
             SaveError: The commit failed; the object is in `.value`, its bytes in `.spooled_at`.
         """
+        from modelversion.saving import Frozen, save
+        from modelversion.snapshot import check_notes
+        from modelversion.source.capture import look_back, of_caller
+        from modelversion.version import Version
+
         key = check_name(name, "model")
         notes = check_notes(
             params=params,
@@ -303,6 +269,8 @@ class Registry(Oversight, Shown):
         allow_secrets: bool = False,
     ) -> Callable[[F], F]:
         """Commit what a function returns into this registry; see `modelversion.track`."""
+        from modelversion.tracking import check_options, track
+
         options = check_options(
             ignore, returns, on_error, not_secret=not_secret, allow_secrets=allow_secrets
         )
@@ -336,6 +304,12 @@ class Registry(Oversight, Shown):
         Raises:
             InvalidInputError: Something cannot be stored.
         """
+        from modelversion.notes import Setting
+        from modelversion.run import Run
+        from modelversion.snapshot import check_notes
+        from modelversion.source.capture import of_caller
+        from modelversion.tracking import check_options
+
         check_name(model, "model")
         notes = check_notes(
             tags=tags,
@@ -358,6 +332,8 @@ class Registry(Oversight, Shown):
         return run
 
     def _parents(self, parents: Iterable[str | Version]) -> list[str]:
+        from modelversion.version import Version
+
         if isinstance(parents, str):
             raise InvalidInputError(f"parents must be a list, such as [{parents!r}]; found a str")
         return [p.ref if isinstance(p, Version) else self.get(p).ref for p in parents]
@@ -373,6 +349,9 @@ class Registry(Oversight, Shown):
             InvalidReferenceError: It does not parse.
             NotFoundError: There is no such model, version, stage or alias.
         """
+        from modelversion.version import Version
+        from modelversion.versions import first_look, resolve
+
         ref = parse(reference)
         key = ref.model.lower()
         known = self._home.look(first_look(key, ref.selector))
@@ -410,6 +389,8 @@ class Registry(Oversight, Shown):
             QueryError: `where` or `order_by` does not parse.
             InvalidValueError: `data` is nothing that has a digest.
         """
+        from modelversion.table import Versions, select
+
         used = None
         if data is not None:
             from modelversion.inputs import digest_of
@@ -441,6 +422,9 @@ class Registry(Oversight, Shown):
             IntegrityError: A byte of it is not the committed one; it was not copied.
             ConflictError: Both places are one registry, copied as a folder; see `fork`.
         """
+        from modelversion.copying import Courier
+        from modelversion.version import Version
+
         if not isinstance(to, Registry):
             raise InvalidInputError(f"to must be a Registry, found {to!r:.80}")
         items = [what] if isinstance(what, (str, Version)) else list(what)
@@ -452,6 +436,11 @@ class Registry(Oversight, Shown):
 
     def adopt(self, version: Version, /) -> Version:
         """Copy a version of another registry into this one, or give the copy; see `copy`."""
+        from modelversion.copying import Courier
+        from modelversion.history import History
+        from modelversion.version import Version
+        from modelversion.versions import Line
+
         line = version._line
 
         def source(name: str) -> History:
@@ -462,6 +451,8 @@ class Registry(Oversight, Shown):
         return Version(history, pointer, self._allow)
 
     def _own(self, item: Any) -> Version:
+        from modelversion.version import Version
+
         if isinstance(item, str):
             return self.get(item)
         if not isinstance(item, Version) or item._line.registry_id != self.id:

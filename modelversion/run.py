@@ -23,11 +23,11 @@ from modelversion.errors import (
 from modelversion.logbook import Logbook
 from modelversion.mode import rank
 from modelversion.notes import Notes, Setting
+from modelversion.nothing import NOTHING
 from modelversion.records import DataRecord
 from modelversion.redaction import Redaction, masked
 from modelversion.refs import check_name
 from modelversion.snapshot import (
-    NOTHING,
     FrozenObject,
     check_mapping,
     freeze,

@@ -24,10 +24,11 @@ from modelversion.errors import (
 from modelversion.home import Home
 from modelversion.layout import VERSION
 from modelversion.notes import Notes
+from modelversion.nothing import NOTHING
 from modelversion.records import ObjectRecord, Origin
 from modelversion.redaction import masked, secret_watch
 from modelversion.schema import stored
-from modelversion.snapshot import NOTHING, FrozenObject, Snapshot, take
+from modelversion.snapshot import FrozenObject, Snapshot, take
 from modelversion.state import Pointer
 from modelversion.storage import Blob
 from modelversion.storage.spool import Spool, watch_nothing

@@ -24,6 +24,7 @@ from modelversion.errors import InvalidValueError, SecretError, SecretWarning
 from modelversion.fingerprints import describe
 from modelversion.metrics import check_key, check_metrics, direction
 from modelversion.notes import Notes, without_secrets
+from modelversion.nothing import NOTHING
 from modelversion.records import (
     FORMAT,
     Actor,
@@ -48,7 +49,6 @@ MAX_PARAMS = 2**20
 MAX_TEXT = 10_000
 MAX_SUMMARY = 16 * 1024
 PASSED = 16
-NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "NOTHING"})()
 
 
 @attrs.frozen(kw_only=True)

@@ -211,6 +211,7 @@ def _swimlanes(intervals: Sequence[Interval], ref: Callable[[int], str]) -> Pict
     return Picture(
         "Stages over time",
         lanes(list(stretches.items())),
+        kind="lanes",
         alt=f"which version was in {', '.join(stretches)}, from the left to the right",
         data=Table("intervals", ("stage", "version", "since", "until"), rows=rows),
     )

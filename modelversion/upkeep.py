@@ -12,7 +12,8 @@ import attrs
 
 from modelversion import _json, current, layout
 from modelversion.display import Facts as Listed
-from modelversion.display import Page, Shown, Table, size
+from modelversion.display import Page, Picture, Shown, Table, size
+from modelversion.display.plots import bars
 from modelversion.errors import (
     ConflictError,
     IntegrityError,
@@ -442,7 +443,21 @@ class Usage(Shown):
     def _page(self) -> Page:
         rows = [(name, m.versions, size(m.bytes)) for name, m in self.models.items()]
         table = Table("models", ("model", "versions", "size"), rows=rows, empty="no models")
-        return Page("usage", f"{self.versions} versions, {self.bytes:,} bytes", blocks=[table])
+        says = f"{self.versions} versions, {self.bytes:,} bytes"
+        return Page("usage", says, blocks=[table, self._bars()])
+
+    def _bars(self) -> Picture | None:
+        if len(self.models) < 2:
+            return None
+        rows = [(name, model.bytes) for name, model in self.models.items()]
+        rows.sort(key=lambda row: -row[1])
+        return Picture(
+            "Who holds how much",
+            bars([(name, count, size(count).text or "") for name, count in rows]),
+            kind="bars",
+            alt=f"bytes of {len(rows)} models, the largest first",
+            data=Table("bytes", ("model", "bytes"), rows=rows),
+        )
 
 
 def usage(histories: Iterable[History]) -> Usage:

@@ -16,6 +16,7 @@ from modelversion.errors import (
     NotARegistryError,
 )
 from modelversion.files import VersionFiles
+from modelversion.governing import look
 from modelversion.home import Home
 from modelversion.inspection import problems as problems_of
 from modelversion.proof import decision_problems
@@ -48,7 +49,8 @@ class VerifyReport(Shown):
         versions: Number of versions whose files were all read and hashed.
         problems: What is broken.
         pending: What a crash or a running save left, which is no fault: claims without a
-            commit, bytes of deleted versions. `gc` clears it.
+            commit and bytes of deleted versions, which `gc` clears, and stages or policies that
+            a model has yet to adopt.
         since: The checkpoint that the journals were held against.
     """
 
@@ -164,10 +166,22 @@ def verify_line(line: Line) -> VerifyReport:
                     problems += broken
         missing, left = _number_problems(line, decided)
         problems += missing
-        pending += left
+        pending += [*left, *_unadopted(line)]
     return VerifyReport(
         subject=line.display, versions=versions, problems=tuple(problems), pending=tuple(pending)
     )
+
+
+def _unadopted(line: Line) -> Iterator[Problem]:
+    try:
+        position = look(line)
+    except ModelVersionError:
+        return  # the registry's own journal is broken, which is told of it
+    if position:
+        yield Problem(
+            line.decisions.folder,
+            f"{layout.POLICIES} {position} is not adopted yet; the next promotion does it",
+        )
 
 
 def _committed(line: Line) -> dict[int, Pointer]:

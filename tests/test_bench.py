@@ -20,6 +20,7 @@ PARTS = (
     "as DataFrame, cold",
     "as DataFrame, warm",
     "search by data over",
+    "display of a model",
     "import, after touching",
     "`@track` besides the save",
 )

@@ -307,6 +307,138 @@ def test_what_crashes_left_is_cleared(run, registry, tmp_path):
 # ---- errors and forms
 
 
+def test_an_incident_is_handled_from_a_terminal(run, registry):
+    """Roll back, withdraw, freeze, tell why, and open again: each is a command, and recorded."""
+    churn = registry["churn"]
+    for number in (2, 3):
+        run("promote", f"churn:{number}", "production", "--reason", f"CR-{number}")
+    assert "promoted churn:3 to production" in run("explain", "churn", "production", form="text")[1]
+    run("rollback", "churn", "production", "--reason", "incident 7")
+    assert run("clear", "churn", "staging", "--reason", "end of the pilot")[0] == 0
+    code, found, _ = run("withdraw", "churn:3", "--reason", "leak", "--use-instead", "2")
+    assert code == 0
+    assert found == {"ref": "churn:3", "withdrawn": "leak", "stages": []}
+    run("freeze", "churn", "production", "--reason", "incident 7", "--until", "2999-01-01")
+
+    assert run("promote", "churn:3", "production", "--override", "--reason", "r")[0] == 1
+    assert "no override lets it in" in run("check", "churn:3", "production", form="text")[1]
+    assert run("explain", "churn", "production")[1]["live"] == [3]
+    said = run("explain", "churn", "production", form="text")[1]
+    assert "rolled production back to churn:2 instead of churn:3: incident 7" in said
+    assert run("unfreeze", "churn", "production", "--reason", "fixed")[0] == 0
+    assert run("restore", "churn:3", "--reason", "it was not that")[1]["withdrawn"] is None
+    assert churn.stages == {"development": [], "staging": [], "production": [2]}
+    assert {d.actor.name for d in churn.history()[-7:]} == {"ci"}
+
+
+def test_what_was_live_is_told_from_a_terminal(run, registry):
+    """As of any moment, in every form."""
+    run("promote", "churn:2", "production", "--reason", "r")
+    then = registry["churn"].history()[-1].time
+    run("promote", "churn:3", "production", "--reason", "r")
+
+    code, found, _ = run("at", "churn", then)
+
+    assert code == 0 and found["stages"]["production"] == [2]
+    assert "production: 2" in run("at", "churn", then, form="text")[1]
+    assert "production: 3" in run("at", "churn", "2999-01-01", form="markdown")[1]
+
+
+def test_a_decision_that_comes_out_otherwise_is_exit_code_1(run, monkeypatch):
+    """An auditor's script notices."""
+    monkeypatch.setattr("modelversion.replay._otherwise", lambda *args: iter(["it differs"]))
+
+    assert run("explain", "churn", "staging")[0] == 1
+    assert "DIFFERS  it differs" in run("explain", "churn", "staging", form="text")[1]
+
+
+# Command line -> exit code; each command at least once, each code that it may give.
+OUTCOMES = {
+    "list": 0,
+    "list churn": 0,
+    "list nothing": 2,
+    "show churn:2": 0,
+    "show churn:9": 2,
+    "diff churn:3 churn:1": 0,
+    "diff churn:3 churn:9": 2,
+    "history churn": 0,
+    "history churn qa": 2,
+    "at churn 2999-01-01": 0,
+    "at churn yesterday": 2,
+    "explain churn staging": 0,
+    "explain churn staging --position 2": 0,
+    "explain churn production": 2,
+    "explain churn staging --position 99": 2,
+    "freeze churn production --reason r": 0,
+    "freeze churn production --reason r --until 2001-01-01": 2,
+    "unfreeze churn production --reason r": 2,
+    "clear churn staging --reason r": 0,
+    "clear churn production --reason r": 2,
+    "withdraw churn:1 --reason r --use-instead 2": 0,
+    "withdraw churn:9 --reason r": 2,
+    "restore churn:1 --reason r": 2,
+    "events": 0,
+    "events --since nonsense": 2,
+    "check churn:3 production": 0,
+    "check churn:1 production": 1,
+    "check churn:3 qa": 2,
+    "promote churn:3 production --reason r": 0,
+    "promote churn:1 production --reason r": 1,
+    "promote churn:3 production --if-current 1": 2,
+    "promote churn:1 production --override": 2,
+    "approve churn:3 production --reason r": 0,
+    "approve churn:9 production --reason r": 2,
+    "reject churn:3 production --reason r": 0,
+    "reject churn:3 qa --reason r": 2,
+    "rollback churn staging --reason r": 0,
+    "rollback churn production --reason r": 2,
+    "copy churn:3 --to memory://prod": 0,
+    "copy churn:9 --to memory://prod": 2,
+    "verify": 0,
+    "verify churn": 0,
+    "verify churn:3": 0,
+    "verify --since missing.txt": 2,
+    "checkpoint": 0,
+    "checkpoint --output missing/file": 2,
+    "audit": 0,
+    "audit nothing": 2,
+    "gc --dry-run": 0,
+    "gc --older-than 1": 0,
+}
+
+
+@pytest.mark.parametrize("form", __main__.FORMATS)
+@pytest.mark.parametrize(("line", "code"), OUTCOMES.items(), ids=OUTCOMES)
+def test_every_command_answers_in_every_form(run, line, code, form):
+    """The same exit code whatever the form; a report is on stdout, an error a line on stderr."""
+    found, out, err = run(*line.split(), form=form)
+
+    assert found == code
+    assert bool(out) == (code != 2)
+    assert err.count("\n") == (code == 2) and bool(err) == (code == 2)
+    if form == "markdown" and code != 2:
+        assert out.lstrip().startswith(("#", "|", "*", "`"))
+
+
+@pytest.mark.parametrize("line", ["verify", "audit", "verify churn", "verify churn:2"])
+@pytest.mark.parametrize("form", __main__.FORMATS)
+def test_what_is_broken_is_exit_code_1_in_every_form(run, url, line, form):
+    """A flipped byte fails whatever looks at it, and is named."""
+    file = Path(url) / "models/churn/versions/2/object/object.pkl"
+    file.unlink()
+    file.write_bytes(b"other")
+
+    code, out, _ = run(*line.split(), form=form)
+
+    assert code == 1
+    assert "object.pkl" in str(out)
+
+
+def test_every_command_is_among_them():
+    """Whoever adds a command says here how it ends."""
+    assert {line.split()[0] for line in OUTCOMES} == {name for name, _, _ in __main__._COMMANDS}
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -452,6 +584,8 @@ def test_every_field_of_the_json_is_documented(run, tmp_path):
         ("list",),
         ("show", "churn:2"),
         ("events",),
+        ("at", "churn", "2999-01-01"),
+        ("explain", "churn", "staging"),
         ("check", "churn:1", "production"),
         ("rollback", "churn", "staging", "--reason", "r", "--dry-run"),
         ("copy", "churn:2", "--to", str(tmp_path / "prod")),

@@ -117,6 +117,7 @@ def page_of(texts):
             Picture(
                 "curve",
                 _svg.spark([1, 2]),
+                kind="bars",
                 alt=t[19],
                 data=Table(t[0], (t[1],), rows=[(t[2],)]),
             ),
@@ -407,7 +408,7 @@ def test_the_table_of_a_page(report):
     assert frame["passed"].tolist() == [True, False]
     inner = Of(Page("x", blocks=[Section("s", [Table("t", ("a",), rows=[(1,)])])]))
     assert inner.to_pandas()["a"].tolist() == [1]
-    picture = Picture("p", "<svg/>", alt="a", data=Table("t", ("b",), rows=[(2,)]))
+    picture = Picture("p", "<svg/>", kind="bars", alt="a", data=Table("t", ("b",), rows=[(2,)]))
     assert Of(Page("x", blocks=[picture])).to_pandas()["b"].tolist() == [2]
     assert isinstance(Of(Page("x")).to_pandas(), pandas.DataFrame)
 

@@ -692,11 +692,14 @@ def test_an_interrupted_setter_is_finished_by_the_next(registry, monkeypatch):
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         broken.setattr(governing, "adopt", killed)
         registry.set_policy("production", approvals=1)
-    assert registry["churn"].latest.check("production")
+    assert registry["churn"].latest.check("production").adopts
+    assert not registry["churn"]._line.decisions.head().state.rules.policies
 
     registry.set_policy("production", approvals=1)
 
-    assert not registry["churn"].latest.check("production")
+    report = registry["churn"].latest.check("production")
+    assert not report and not report.adopts
+    assert registry["churn"]._line.decisions.head().state.rules.policies
 
 
 # ---- approvals

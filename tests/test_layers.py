@@ -41,6 +41,7 @@ RANKS = {
     "decisions": 6,
     "gates": 5,
     "moments": 2,
+    "nothing": 0,
     "policies": 6,
     "verdicts": 6,
     "events": 3,
@@ -151,10 +152,13 @@ SIBLINGS = {
         "_as_html": {"_page", "_svg", "_tags"},
         "_as_markdown": {"_as_text", "_page"},
         "_as_text": {"_page", "_svg"},
+        "_chart": {"_page", "_series"},
+        "_figure": {"_page", "_series"},
         "_page": set(),
+        "_series": {"_page"},
         "_svg": set(),
         "_tags": set(),
-        "drawing": {"_page"},
+        "drawing": {"_chart", "_figure", "_page"},
         "plots": {"_page", "_svg"},
     },
     "fingerprints": {
@@ -356,6 +360,14 @@ def test_importing_alone_loads_none_of_our_modules():
     }
 
     assert ours == {"modelversion"}
+
+
+def test_touching_the_registry_and_track_loads_few_of_our_modules():
+    """What they work with comes when a registry is opened or a function is tracked."""
+    working = {"records", "journal", "storage", "snapshot", "redaction", "source.capture", "state"}
+    loaded = modules_after("import modelversion as mv; mv.Registry; mv.track")
+
+    assert not {f"modelversion.{name}" for name in working} & loaded
 
 
 def test_every_public_name_is_there():

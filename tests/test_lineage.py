@@ -150,3 +150,14 @@ def test_lineage_is_shown_as_text_in_html(family):
 def test_lineage_of_nothing_is_empty(registry):
     """No versions, no nodes."""
     assert lineage(Family([]), [], of="nothing").nodes == ()
+
+
+def test_data_sets_of_one_name_are_drawn_apart(registry):
+    """Another content is another node, though both are called the same."""
+    one, other = ({"train": [1, 2, i]} for i in (3, 4))
+    registry.save("churn", {"w": 1}, data=one)
+    registry.save("churn", {"w": 2}, data=other, parents=["churn:1"])
+
+    edges = registry["churn"][2].lineage().to_dict()["from_data_to_stages"]
+
+    assert {edge["from"] for edge in edges} == {"train", "train (2)", "churn:1"}

@@ -265,7 +265,9 @@ def test_mutant_set_policy_returns_too_early(registry, monkeypatch):
 
     registry.set_policy("staging", approvals=0, gates=[mv.gates.at_least("auc", 1)])
 
-    assert [v.gate.kind for v in registry["churn"][2].check("staging").failed] == ["approvals"]
+    with pytest.raises(GateFailedError) as caught:
+        registry["churn"][2].promote("staging")
+    assert [v.gate.kind for v in caught.value.report.failed] == ["approvals"]
 
 
 # ---- what it costs

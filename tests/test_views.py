@@ -2,6 +2,9 @@
 
 import html
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,8 @@ from test_display import ATTRIBUTES, HOSTILE, TAGS, Reader
 
 import modelversion as mv
 from modelversion.display import Shown, _tags
+from modelversion.history import History
+from modelversion.views import model as views_model
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def test_a_model_tells_its_last_changes(trained):
     assert said[:6] == [
         "noted of churn:3: looks good",
         "tagged churn:3: team=risk",
-        "withdrew churn:1",
+        "withdrew churn:1 in favour of churn:2",
         "let champion name churn:2",
         "saved churn:3",
         "saved churn:2",
@@ -226,8 +231,67 @@ def test_a_display_reads_a_bounded_number_of_files(tmp_path, monkeypatch):
     assert max(counts[0]) < 100
 
 
+@pytest.fixture(scope="module")
+def ten_thousand(tmp_path_factory):
+    """A registry whose model has 10,000 versions, as the benchmarks make it."""
+    place = tmp_path_factory.mktemp("large") / "registry"
+    script = Path(__file__).parent / "bench" / "build.py"
+    subprocess.run([sys.executable, script, "entries", place, "10000"], check=True)
+    return place
+
+
+def test_a_first_look_at_10_000_versions_reads_merges(ten_thousand, monkeypatch):
+    """A hundred keys, none of them a version's file, and at most 20 kB in every form."""
+    found = keys(monkeypatch, mv.Registry(ten_thousand)["many"])
+
+    assert len(found) < 120
+    assert not [key for key in found if "/versions/" in key]
+    many = mv.Registry(ten_thousand)["many"]
+    assert "10000 versions, latest many:10000" in shown(many)
+    assert all(len(form.encode()) <= 20_000 for form in (many._repr_html_(), *forms(many)))
+
+
+def looked_through(monkeypatch, model):
+    """Count how often all versions are looked through for two looks in a notebook."""
+    found = []
+    original = views_model.Standing._best
+    with monkeypatch.context() as patch:
+        patch.setattr(views_model.Standing, "_best", lambda self: found.append(1) or original(self))
+        model._repr_mimebundle_()
+        model._repr_mimebundle_()
+    return len(found)
+
+
+def test_all_versions_are_looked_through_once(ten_thousand, monkeypatch):
+    """For HTML and text, and for the next look, as long as nothing was added."""
+    assert looked_through(monkeypatch, mv.Registry(ten_thousand)["many"]) == 1
+
+
+def test_mutant_each_form_looks_through_all_versions(ten_thousand, monkeypatch):
+    """Without what is kept, it is done four times."""
+    monkeypatch.setattr(History, "kept", lambda self, make: make(self))
+
+    assert looked_through(monkeypatch, mv.Registry(ten_thousand)["many"]) == 4
+
+
+def test_what_is_kept_is_made_again_when_a_journal_grew(trained):
+    """Versions and decisions that came since are seen."""
+    churn = trained["churn"]
+    assert "3 versions" in str(churn)
+    trained.save("churn", {"w": 9}, metrics={"auc": 0.99})
+    churn.set_alias("challenger", 3)
+
+    assert "best auc" in str(churn) and "churn:4 with 0.99" in str(churn)
+    assert re.search(r"churn:3 .*challenger", str(churn))
+
+
 def reads(monkeypatch, thing):
     """Count the keys that a display reads."""
+    return len(keys(monkeypatch, thing))
+
+
+def keys(monkeypatch, thing):
+    """List the keys that a display reads."""
     store = type((thing._line.home if isinstance(thing, mv.Model) else thing._home).store)
     found = []
     with monkeypatch.context() as patch:
@@ -235,7 +299,7 @@ def reads(monkeypatch, thing):
         patch.setattr(store, "read", lambda self, key: found.append(key) or one(self, key))
         patch.setattr(store, "read_many", lambda self, keys: found.extend(keys) or many(self, keys))
         thing._repr_html_()
-    return len(found)
+    return found
 
 
 def test_displays_are_the_same_each_time(trained):
@@ -352,44 +416,6 @@ def test_a_version_shows_the_profile_of_its_data(registry):
     assert row["digest"] == version.data["train"].digests["age"]
 
 
-# ---- other libraries draw the same
-
-
-def test_plots_are_drawn_by_matplotlib(trained):
-    """An axis for each plot: lines over steps with their names, points with theirs."""
-    churn = trained["churn"]
-
-    steps = churn[2].plot()
-    points = churn.compare(1, 2, 3).plot()
-
-    (axis,) = steps.axes
-    assert [line.get_label() for line in axis.lines] == ["val/loss"]
-    assert list(axis.lines[0].get_ydata()) == [v for _, v in churn[2].metrics.series("val/loss")]
-    assert {text.get_text() for text in points.axes[0].texts} == {"churn:1", "churn:2", "churn:3"}
-
-
-def test_plots_are_drawn_by_altair(trained):
-    """As charts whose data are inside."""
-    churn = trained["churn"]
-
-    lines = churn[2].chart().to_dict()
-    dots = churn.compare(1, 2, 3).chart().to_dict()
-
-    assert lines["mark"]["type"] == "line" and len(lines["data"]["values"]) == 5
-    assert dots["mark"]["type"] == "point" and len(dots["data"]["values"]) == 3
-    churn[2].observe({"auc": 0.8, "loss": 1}, window=("2026-11-01", "2026-11-02"))
-    churn[2].observe({"auc": 0.7}, window=("2026-11-02", "2026-11-03"))
-    over_time = churn.observations().chart().to_dict()
-    assert [row["value"] for row in over_time["data"]["values"]] == [0.8, 0.7]
-
-
-def test_what_has_no_plot_says_so(trained):
-    """Instead of an empty figure."""
-    for draw in (trained.usage().plot, trained["churn"].lineage().chart):
-        with pytest.raises(mv.ModelVersionError, match="has no plot of numbers"):
-            draw()
-
-
 # ---- stages
 
 
@@ -410,7 +436,10 @@ def test_a_model_tells_which_version_is_live_since_when(staged):
     for said in forms(staged):
         assert "production churn:2; staging churn:3" in said
         assert re.search(r"in production\W+churn:2, since 2026", said)
-        assert re.search(r"last change\W+ana@team rolled production back to churn:2: latency", said)
+        assert re.search(
+            r"last change\W+ana@team rolled production back to churn:2 instead of churn:3: latency",
+            said,
+        )
         assert re.search(r"churn:2\W+production, champion, best auc", said)
         assert 'registry.load("churn@production")' in said
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import attrs
 
 Tone = Literal["", "good", "bad", "warn", "quiet"]
-Align = Literal["", "right"]
+Kind = Literal["bars", "dots", "graph", "intervals", "lanes", "lines", "parallel"]
 
 
 class Limits(NamedTuple):
@@ -96,13 +96,15 @@ class Note:
 class Picture:
     """A plot: its SVG, what it shows in a sentence, and its data as a table.
 
-    `kind` says how the data are drawn by other libraries: `lines` over the first column of
-    numbers, `dots` of the first two, or `shapes`, which are not numbers.
+    `kind` says how other libraries draw the data: `bars` of the first number behind a name,
+    `dots` of the first two, `intervals` of a number from a low to a high one; `graph` from a name
+    to a name; `lanes` of what was where, from when to when; `lines` over the first column of
+    numbers; `parallel` lines behind a name through everything else.
     """
 
     name: str
     svg: str
-    kind: Literal["lines", "dots", "shapes"] = attrs.field(default="shapes", kw_only=True)
+    kind: Kind = attrs.field(kw_only=True)
     alt: str = attrs.field(kw_only=True)
     data: Table = attrs.field(kw_only=True)
 

@@ -19,11 +19,24 @@ Point = tuple[float, float]
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 2", "10 4")
 
 
-def bars(rows: Sequence[tuple[str, float, float | None, float | None]]) -> str:
-    """Draw a dot and its interval for each name: (name, value, low, high)."""
+def bars(rows: Sequence[tuple[str, float, str]]) -> str:
+    """Draw a bar from zero for each name: (name, value, label); no value is below zero."""
+    kept = rows[:_MOST]
+    most = max((value for _, value, _ in kept), default=0) or 1
+    parts = []
+    for i, (name, value, label) in enumerate(kept):
+        y, wide = _ROW * i + 4, 220 * (value / most)
+        parts.append(_label(name, 160, y + 12, anchor="end", chars=24))
+        parts.append(f'<rect x="170" y="{y}" width="{wide:.4g}" height="14" fill="{INK}"/>')
+        parts.append(_label(label, 178 + wide, y + 12))
+    return _svg(parts, _ROW * len(kept) + 8)
+
+
+def intervals(rows: Sequence[tuple[str, float, float | None, float | None]]) -> str:
+    """Draw a dot and its interval, if there is one, for each name: (name, value, low, high)."""
     kept = [row for row in rows if len(drawable([row[1]])) == 1][:_MOST]
     ends = drawable([v for _, *values in kept for v in values if v is not None])
-    xs = dict(zip(ends, scaled(ends, 170, _WIDTH - 60), strict=True))
+    xs = dict(zip(ends, scaled(ends, 170, _WIDTH - 70), strict=True))
     parts = []
     for i, (name, value, low, high) in enumerate(kept):
         y = _ROW * i + 14
@@ -31,7 +44,7 @@ def bars(rows: Sequence[tuple[str, float, float | None, float | None]]) -> str:
         if low in xs and high in xs:
             parts.append(_line((xs[low], y), (xs[high], y), INK, width=2))
         parts.append(_dot(xs[value], y, full=True))
-        parts.append(_label(shown(value, 12), _WIDTH - 50, y + 4))
+        parts.append(_label(shown(value, 12), _WIDTH - 56, y + 4))
     return _svg(parts, _ROW * len(kept) + 8)
 
 

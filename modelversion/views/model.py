@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from modelversion._json import decode
@@ -17,6 +18,7 @@ _METRICS = 4
 _PARAMS = 3
 _SPARK = 40
 _CHANGES = 8
+_NONE: Json = {}
 Row = tuple[History, int]
 
 
@@ -30,21 +32,26 @@ class Standing:
         self.best = self._best()
 
     def _best(self) -> dict[str, tuple[int, float]]:
-        """Give the best version of each metric whose direction is known; withdrawn ones are not."""
-        best: dict[str, tuple[int, float]] = {}
+        """Give the best version of each metric whose direction is known; withdrawn ones are not.
+
+        The direction is what was said last, or what the name tells.
+        """
+        withdrawn = self.history.decisions.withdrawn
         higher: dict[str, bool | None] = {}
+        found: dict[str, list[tuple[float, int]]] = {}
         for number in self.numbers:
             row = self.history.summary(number)
-            explicit = row.get("directions", {})
-            if number in self.history.decisions.withdrawn:
-                continue
-            for name, value in row.get("metrics", {}).items():
-                if name not in higher or name in explicit:
-                    higher[name] = explicit.get(name, direction(name))
-                if higher[name] is not None and is_number(value):
-                    before = best.get(name)
-                    if before is None or _beats(value, before[1], bool(higher[name])):
-                        best[name] = (number, value)
+            if number not in withdrawn:
+                higher.update(row.get("directions", _NONE))
+                for name, value in row.get("metrics", _NONE).items():
+                    if is_number(value):
+                        found.setdefault(name, []).append((value, number))
+        best = {}
+        for name, values in found.items():
+            up = higher.get(name, direction(name))
+            if up is not None:
+                value, number = (max if up else min)(values, key=itemgetter(0))
+                best[name] = (number, value)
         return best
 
     @property
@@ -62,10 +69,6 @@ class Standing:
         bad += ["failed"] if self.history.summary(number).get("failed") else []
         tone: Tone = "bad" if bad else ""
         return Cell(", ".join([*names, *bad]), tone=tone)
-
-
-def _beats(value: float, other: float, higher: bool) -> bool:
-    return value > other if higher else value < other
 
 
 def stages_of(history: History) -> dict[str, Sequence[int]]:
@@ -111,7 +114,7 @@ def _model_row(history: History) -> Sequence[Any]:
 def model_page(history: History, url: str) -> Page:
     """Describe a model: what is live, what is best, what changed last and by whom."""
     history.refresh()
-    standing = Standing(history)
+    standing = history.kept(Standing)
     newest = standing.numbers[::-1]
     changes = last_changes(history, count=_CHANGES)
     table = versions_table([(history, n) for n in newest[:_ROWS]], standings={history: standing})
@@ -228,7 +231,7 @@ def versions_table(
     known = dict(standings or {})
     for history, _ in rows:
         if history not in known:
-            known[history] = Standing(history)
+            known[history] = history.kept(Standing)
     summaries = [history.summary(number) for history, number in rows]
     metrics = _common(summaries, "metrics")[:_METRICS]
     params = [name for name in _common(summaries, "params") if _differ(summaries, name)][:_PARAMS]

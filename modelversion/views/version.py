@@ -41,7 +41,7 @@ def version_page(
 ) -> Page:
     """Describe a version; of its files only the series and the source are read, if small."""
     history.refresh()
-    standing = Standing(history)
+    standing = history.kept(Standing)
     ref = history.line.ref(number)
     series = small_series(record, read)
     says, tone = _headline(standing, number, record)

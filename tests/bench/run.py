@@ -74,15 +74,23 @@ def small_saves(folder: Path, sizes: Sizes) -> Iterator[Row]:
         child("build.py", "versions", place / "registry", count)
         for i in range(count):
             (place / "hand" / f"before-{i}").mkdir(parents=True)
-        fitted = Fitted()
-        save = saver(mv.Registry(place / "registry"), "many", fitted)
-        found = alternate(
-            {"mv": save, "hand": lambda p=place, f=fitted: by_hand(p / "hand", f)},
-            sizes.saves,
-            warm=2,
-        )
+        fitted, registry = Fitted(), mv.Registry(place / "registry")
+        jobs = {
+            "mv": saver(registry, "many", fitted),
+            "hand": lambda p=place, f=fitted: by_hand(p / "hand", f),
+        }
+        if count == sizes.few:
+            jobs["long"] = saver_of_long_script(registry, fitted)
+        found = alternate(jobs, sizes.saves, warm=2)
         what = f"small durable save, {count:,} versions before it"
         yield ratio_row(what, "pickle + fsync of two files", found["mv"], found["hand"], 4)
+        if "long" in found:
+            yield time_row("the same from a script of 400 lines, which is kept", found["long"])
+
+
+def saver_of_long_script(registry: mv.Registry, fitted: Fitted) -> Callable[[], mv.Version]:
+    """Save from this file, which is longer than most that train."""
+    return lambda: registry.save("long", fitted.next(), params={"C": 1.0}, metrics={"auc": 0.9})
 
 
 # ---- where the time of a small save goes
@@ -298,6 +306,23 @@ def _table_seconds(opened: Callable[[], mv.Registry], count: int, times: int) ->
     return statistics.median(seconds)
 
 
+def displays(folder: Path, sizes: Sizes) -> Iterator[Row]:
+    place = folder / "displayed"
+    child("build.py", "entries", place, sizes.many)
+    looks: list[list[float]] = [[], []]
+    for _ in range(2 * sizes.tables + 1):
+        model = mv.Registry(place)["many"]
+        for found in looks:
+            started = time.perf_counter()
+            model._repr_mimebundle_()
+            found.append(time.perf_counter() - started)
+    # The very first one has imported what displays need.
+    first, again = (statistics.median(found[1:]) for found in looks)
+    what = f"display of a model of {sizes.many:,} versions"
+    yield time_row(f"{what}, cold", first, 0.2)
+    yield time_row(f"{what}, warm", again)
+
+
 # ---- what one pays once, and under the decorator
 
 
@@ -312,11 +337,13 @@ def imports(folder: Path, sizes: Sizes) -> Iterator[Row]:
 
     jobs = {
         "mv": process("import modelversion as mv; mv.Registry; mv.track"),
+        "opened": process("import modelversion as mv; mv.Registry('registry'); mv.track"),
         "attrs": process("import attrs, orjson"),
     }
     found = alternate(jobs, sizes.imports, warm=2)
     what = "import, after touching `mv.Registry` and `mv.track` (whole process)"
     yield ratio_row(what, "`import attrs, orjson`", found["mv"], found["attrs"], 2)
+    yield time_row("import, and a registry opened (whole process)", found["opened"])
 
 
 def tracking(folder: Path, sizes: Sizes) -> Iterator[Row]:
@@ -338,7 +365,18 @@ def tracking(folder: Path, sizes: Sizes) -> Iterator[Row]:
     yield time_row("`@track` besides the save, warm", besides, 0.005)
 
 
-PARTS = (small_saves, big_saves, memory, big_loads, aliases, tables, searches, imports, tracking)
+PARTS = (
+    small_saves,
+    big_saves,
+    memory,
+    big_loads,
+    aliases,
+    tables,
+    searches,
+    displays,
+    imports,
+    tracking,
+)
 
 
 def measure(folder: Path, sizes: Sizes, only: set[str]) -> str:

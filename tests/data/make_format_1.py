@@ -273,6 +273,11 @@ def make_shared(registry, model):
     model.set_alias("champion", 3)
     for i in range(12):  # enough for a merge
         model.set_alias("next", i % 4 + 1)
+    days = timedelta(days=60)
+    served = mv.gates.observed("auc", at_least=0.5, n=1000, window=days, max_age=days)
+    registry.set_policy("canary", gates=[served])
+    registry["forecast"][1].promote("canary")
+    registry.set_policy("canary")
 
 
 def set_newer_gate(registry):
