@@ -15,7 +15,7 @@ import attrs
 
 from modelversion._json import encode
 from modelversion.display import Facts, Page, Shown, Table, when
-from modelversion.errors import GateFailedError, InvalidInputError
+from modelversion.errors import GateFailedError, InvalidInputError, JournalError
 from modelversion.model import Model
 from modelversion.registry import Registry
 from modelversion.schema import Json, to_json
@@ -320,7 +320,12 @@ def _write(path: str, text: str) -> None:
 
 def audit(registry: Registry, args: argparse.Namespace) -> Outcome:
     """Report who did what; exit code 1 if the registry does not verify."""
-    report = registry.audit(models=args.models or None, since=args.since, until=args.until)
+    try:
+        report = registry.audit(models=args.models or None, since=args.since, until=args.until)
+    except JournalError:
+        # What a broken chain says cannot be reported; which entries are broken can.
+        verified = registry.verify()
+        return Outcome(_report(verified), verified, FAILED)
     try:
         if args.html is not None:
             report.to_html(args.html)

@@ -151,7 +151,10 @@ class ModelAt:
         }
 
     def __str__(self) -> str:
-        said = [f"{name}: {', '.join(map(str, there))}" for name, there in self.stages.items()]
+        said = [
+            f"{name}: {', '.join(map(str, there)) or 'nothing'}"
+            for name, there in self.stages.items()
+        ]
         said += [f"{alias} -> {number}" for alias, number in self.aliases.items()]
         return "\n".join([f"{self._line.display} at {self.when}", *said])
 

@@ -434,6 +434,20 @@ def test_what_is_broken_is_exit_code_1_in_every_form(run, url, line, form):
     assert "object.pkl" in str(out)
 
 
+@pytest.mark.parametrize("form", __main__.FORMATS)
+def test_an_audit_of_a_broken_journal_tells_what_is_broken(run, url, form):
+    """An edited entry is exit code 1 too, with the entry that does not fit; files are not made."""
+    file = Path(url) / "models/churn/decisions/000000000003.json"
+    data = file.read_bytes()
+    file.unlink()
+    file.write_bytes(data.replace(b"ana@team", b"eva@team"))
+
+    code, out, err = run("audit", "--html", "a.html", form=form)
+
+    assert code == 1 and not err and not Path("a.html").exists()
+    assert "entry 4 does not continue entry 3" in str(out)
+
+
 def test_every_command_is_among_them():
     """Whoever adds a command says here how it ends."""
     assert {line.split()[0] for line in OUTCOMES} == {name for name, _, _ in __main__._COMMANDS}

@@ -97,7 +97,11 @@ def test_a_moment_is_shown_in_words_and_as_data(moments):
     registry, times = moments
     past = registry.at(times["cleared"])
 
-    assert str(past["churn"]).splitlines()[1:] == ["qa: ", "production: ", "champion -> 1"]
+    assert str(past["churn"]).splitlines()[1:] == [
+        "qa: nothing",
+        "production: nothing",
+        "champion -> 1",
+    ]
     assert past["churn"].to_dict()["withdrawn"] == {"2": "leak"}
     assert past.to_dict()["models"]["Churn"]["numbers"] == [1, 2]
     assert repr(past).endswith(": 1 models>") and "RegistryAt" in repr(past)
