@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n logical
 SERVERS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short lint types docs schemas bench bench-hash bench-peers clean test-browser test-notebooks
+.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short lint types docs schemas bench bench-hash bench-peers clean test-browser pictures test-notebooks
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ schemas: $(VENV)/.installed-test  ## the JSON Schemas of the format, into docs/r
 
 test-browser: $(VENV)/.installed-browser tests/browser/node_modules  ## displays in JupyterLab, by Chromium and axe
 	$(BIN)/python -m pytest -q tests/browser
+
+pictures: test-browser  ## the pictures of the documentation, as the browser tests take them
+	$(BIN)/python tests/browser/publish.py
 
 tests/browser/node_modules: tests/browser/package.json
 	cd tests/browser && npm install --silent --no-package-lock

@@ -250,11 +250,15 @@ def _entries(rows: Sequence[AuditRow]) -> Table:
 
 def _stays(stays: Sequence[tuple[str, Interval]]) -> Table | None:
     rows = [
-        (stay.stage, f"{model}:{stay.number}", when(stay.since), when(stay.until))
+        (stay.stage, f"{model}:{stay.number}", when(stay.since), _until(stay.until))
         for model, stay in stays
     ]
     columns = ("stage", "version", "from", "until")
     return Table("what was where", columns, rows=rows) if rows else None
+
+
+def _until(time: str | None) -> Cell:
+    return Cell(None, "still there") if time is None else when(time)
 
 
 def _details(rows: Sequence[AuditRow]) -> Section | None:

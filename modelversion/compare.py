@@ -262,7 +262,7 @@ def metric_picture(metric: str, rows: Sequence[Dotted]) -> Picture | None:
     if len(kept) < 2:
         return None
     known = any(low is not None for _, _, low, _, _ in kept)
-    columns = (metric, "low", "high", "n") if known else (metric, "low", "high")
+    columns = (metric, "low", "high", "n") if known else (metric,)
     told = f"{metric} of {len(kept)}" + (", with 95 % intervals" if known else "")
     return Picture(
         metric,

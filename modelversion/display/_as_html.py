@@ -28,6 +28,7 @@ from modelversion.display._page import (
     shown,
     spark_of,
     tone_of,
+    unbroken,
 )
 from modelversion.display._svg import spark
 from modelversion.display._tags import (
@@ -166,7 +167,8 @@ def _cell(value: Any, limits: Limits, *, right: bool) -> Html:
     return tag(
         "td",
         toned(text, tone_of(value)),
-        class_=_right(right),
+        class_=" ".join([*(["mv-n"] if right else []), *(["mv-u"] if unbroken(value) else [])])
+        or None,
         title=whole if whole and whole != value.text else None,
     )
 

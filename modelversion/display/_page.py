@@ -34,6 +34,7 @@ class Cell:
         tone: What it means: good, bad, warn or quiet. Its words must say so too.
         spark: Numbers drawn as a small line before the text.
         share: How much of it is done, from 0 to 1, drawn as a bar before the text.
+        unbroken: Whether its text stays on one line, however narrow the table gets.
     """
 
     value: Any
@@ -41,6 +42,7 @@ class Cell:
     tone: Tone = attrs.field(default="", kw_only=True)
     spark: Sequence[float] = attrs.field(default=(), kw_only=True)
     share: float | None = attrs.field(default=None, kw_only=True)
+    unbroken: bool = attrs.field(default=False, kw_only=True)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -153,7 +155,7 @@ def size(count: int) -> Cell:
 
 def when(time: str | None) -> Cell:
     """Show a stored time, which is RFC 3339 and UTC, to the second."""
-    return Cell(time, time and f"{time[:19].replace('T', ' ')} UTC")
+    return Cell(time, time and f"{time[:19].replace('T', ' ')} UTC", unbroken=True)
 
 
 def digest(text: str | None) -> Cell:
@@ -179,6 +181,11 @@ def tone_of(value: Any) -> Tone:
 def spark_of(value: Any) -> Sequence[float]:
     """Give the numbers to be drawn before a value."""
     return value.spark if isinstance(value, Cell) else ()
+
+
+def unbroken(value: Any) -> bool:
+    """Tell whether a value stays on one line."""
+    return isinstance(value, Cell) and value.unbroken
 
 
 def share_of(value: Any) -> float | None:

@@ -43,7 +43,7 @@ def intervals(picture: Picture) -> list[tuple[str, float, float, float]]:
     """Give name, value, low and high; where there is no interval, both are the value."""
     kept = []
     for row in picture.data.rows:
-        name, value, low, high = map(plain, row[:4])
+        name, value, low, high = [*map(plain, row), None, None][:4]
         known = is_number(low) and is_number(high)
         kept.append((str(name), value, low if known else value, high if known else value))
     return kept

@@ -31,6 +31,7 @@ vertical-align:top;max-width:40em;overflow-wrap:break-word;white-space:normal}}
 @ th{{font-weight:600;color:var(--q)!important}}
 @ caption{{caption-side:top;text-align:left;font-weight:600;padding:2px 0}}
 @ .mv-n{{text-align:right;font-variant-numeric:tabular-nums}}
+@ .mv-u{{white-space:nowrap}}
 @ summary{{cursor:pointer;padding:2px 0}}
 @ details>*:not(summary){{margin-left:16px}}
 @ pre{{font:12px/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;

@@ -9,7 +9,7 @@ from typing import Any
 from modelversion.display._page import line, shown
 from modelversion.display._svg import INK, drawable, scaled, thinned
 
-_WIDTH, _ROW = 480, 20
+_WIDTH, _WIDE, _ROW = 480, 780, 20
 _GREY = "#768390"
 _TEXT = "#1f2328"
 _INKS = (INK, "#c2410c", "#15803d", "#a855f7", "#0e7490", "#be185d")
@@ -170,7 +170,7 @@ def lanes(rows: Sequence[tuple[str, Sequence[tuple[float, float, str]]]]) -> str
 def graph(layers: Sequence[Sequence[str]], edges: Sequence[tuple[str, str]]) -> str:
     """Draw nodes in columns, from the left to the right, and arrows between them."""
     kept = [list(layer[:8]) for layer in layers if layer][:6]
-    wide = (_WIDTH + 160) / max(len(kept), 1)
+    wide = _WIDE / max(len(kept), 1)
     tall = max(map(len, kept), default=1) * 34
     at: dict[str, tuple[float, float]] = {}
     parts = []
@@ -187,7 +187,7 @@ def graph(layers: Sequence[Sequence[str]], edges: Sequence[tuple[str, str]]) -> 
         if one in at and other in at:
             (x, y), (to, down) = at[one], at[other]
             parts.append(_arrow(x + wide - 34, y, to, down))
-    return _svg(parts, tall + 4, width=_WIDTH + 160)
+    return _svg(parts, tall + 4, width=_WIDE)
 
 
 def _arrow(x: float, y: float, to: float, down: float) -> str:

@@ -247,7 +247,7 @@ def versions_table(
                 standing.marks(number),
                 *(_metric(standing, number, name, drawn.get(name, ())) for name in metrics),
                 *(_short(summary.get("params", {}).get(name)) for name in params),
-                when(summary["created_at"]),
+                _minute(summary["created_at"]),
                 summary["actor"],
             ]
         )
@@ -257,6 +257,10 @@ def versions_table(
         for row, summary in zip(body, summaries, strict=True):
             row.append(_short(summary.get("description")))
     return Table("versions", columns, rows=body)
+
+
+def _minute(time: str) -> Cell:
+    return Cell(time, f"{time[:16].replace('T', ' ')} UTC", unbroken=True)
 
 
 def _short(stored: Any) -> Cell:

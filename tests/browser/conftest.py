@@ -177,12 +177,16 @@ class Notebook:
         )
         return found["violations"], found["checked"]
 
-    def picture(self, name):
-        """Keep a picture of each display."""
+    def pictures(self, names, suffix):
+        """Keep a picture of each display as it is at first, by its name."""
         PICTURES.mkdir(exist_ok=True)
-        for i, output in enumerate(self.page.query_selector_all(".jp-RenderedHTML")):
+        self.page.evaluate(
+            "() => document.querySelectorAll('details').forEach(d => d.open = false)"
+        )
+        outputs = self.page.query_selector_all(".jp-RenderedHTML")
+        for name, output in zip(names, outputs, strict=True):
             output.scroll_into_view_if_needed()
-            output.screenshot(path=PICTURES / f"{name}-{i:02}.png")
+            output.screenshot(path=PICTURES / f"{name}-{suffix}.png")
 
     def outside(self):
         """Give what the page asked of others than the server."""

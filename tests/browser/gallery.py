@@ -1,7 +1,9 @@
 """One of everything that has a display, for the browser to look at."""
 
 import warnings
+from datetime import UTC, datetime, timedelta
 
+import fsspec
 import numpy as np
 import pandas as pd
 
@@ -12,10 +14,22 @@ HOSTILE = (
 )
 
 
+class Clock:
+    """A clock that goes on by three hours each time it is read, so that stages last a while."""
+
+    def __init__(self):
+        self.now = datetime(2026, 10, 1, tzinfo=UTC)
+
+    def __call__(self):
+        self.now += timedelta(hours=3, minutes=7)
+        return self.now
+
+
 def gallery(place, word="plan"):
     """Make a registry, and give name -> thing; `word` stands wherever a user can put a text."""
     warnings.simplefilter("ignore")
-    registry = mv.Registry(place, actor="ana@team")
+    clock = Clock()
+    registry = mv.Registry(place, actor="ana@team", clock=clock)
     frame = pd.DataFrame({"age": [31, 44, 58], word: ["a", "b", "a"]})
 
     @mv.step
@@ -35,7 +49,7 @@ def gallery(place, word="plan"):
             for step in range(12):
                 loss = 1 / (step + 1) / i
                 run.log_metrics({"train/loss": loss, "val/loss": loss + 0.05 * i}, step=step)
-            run.log_metrics(auc=mv.metric(auc, n=1200))
+            run.log_metrics(auc=mv.metric(auc, n=1200), accuracy=mv.metric(auc - 0.05, n=1200))
             run.log_artifact("report.txt", word)
             run.log_model({"w": np.zeros(3)})
         runs.append(run)
@@ -58,7 +72,7 @@ def gallery(place, word="plan"):
     churn[2].observe({"auc": 0.87}, n=1200, window=("2026-11-01", "2026-11-08"))
     churn[2].observe({"auc": 0.86}, n=1150, window=("2026-11-08", "2026-11-15"))
     churn[1].withdraw(reason=word, use_instead=2)
-    bo = mv.Registry(place, actor="bo@team")["churn"]
+    bo = mv.Registry(place, actor="bo@team", clock=clock)["churn"]
     bo[4].note(f"looks good: {word}")
     return {
         "registry": registry,
@@ -77,9 +91,23 @@ def gallery(place, word="plan"):
         "rollback": rolled,
         "explanation": churn.history("production")[-1].explain(),
         "observations": churn.observations(),
+        "evaluation": churn.evaluate(2, 4, X=[[0]] * 60, y=[0] * 60, scorer={"accuracy": _score}),
+        "steps": churn[4].steps,
+        "events": registry.events(limit=20),
+        "audit": registry.audit(),
+        "data": _file(frame),
         "fingerprint": mv.fingerprint(frame),
         "verify": registry.verify(),
         "usage": registry.usage(),
         "prune": churn.prune(keep=2, dry_run=True),
         "gc": registry.gc(dry_run=True),
     }
+
+
+def _file(frame):
+    fsspec.filesystem("memory").pipe_file("/raw/churn.csv", frame.to_csv().encode())
+    return mv.data("memory://raw/churn.csv", name="train")
+
+
+def _score(model, X, y):
+    return 0.75 + float(model["w"][0])

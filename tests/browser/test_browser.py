@@ -30,7 +30,7 @@ def test_every_display_is_readable_in_both_themes(shown, theme):
     shown.theme(theme)
 
     violations, checked = shown.axe()
-    shown.picture(theme)
+    shown.pictures(NAMES, theme)
 
     assert violations == []
     assert checked > 60
@@ -162,7 +162,7 @@ def test_an_untrusted_notebook_is_readable_and_does_nothing(notebook, untrusted,
     )
 
     violations, checked = notebook.axe()
-    notebook.picture(f"untrusted-{theme}")
+    notebook.pictures([*NAMES, *(f"hostile-{name}" for name in NAMES)], f"untrusted-{theme}")
 
     assert page.query_selector_all(".jp-RenderedHTML style") == []
     assert len(page.query_selector_all(".jp-RenderedHTML img")) > 20
@@ -191,7 +191,7 @@ def test_the_tour_runs(notebook, lab, write):
     cells = [cell.source for cell in book.cells if cell.cell_type == "code"]
 
     notebook.open(write("tour", *cells)).run()
-    notebook.picture("tour")
+    notebook.pictures([f"tour-{i}" for i in range(5)], "light")
 
     text = notebook.page.text_content(".jp-Notebook")
     assert "Traceback" not in text and "cannot be shown" not in text
