@@ -25,6 +25,20 @@ def test_a_notebook_runs(path, tmp_path):
     assert not any("cannot be shown" in data.get("text/html", "") for data in shown)
 
 
+def test_there_are_ten():
+    """Numbered, so that they have an order."""
+    assert [path.name[:3] for path in BOOKS] == [f"{i:02}-" for i in range(1, 11)]
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+def test_texts_have_lines(path):
+    """A line break that was escaped once too often is none."""
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c["cell_type"] == "markdown"]
+
+    assert cells[0].source.startswith("# ")
+    assert not [cell.source for cell in cells if "\\n" in cell.source]
+
+
 @pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 def test_outputs_are_stripped(path):
     """A change of a notebook is a change of its code; the tour is there to be looked at."""
