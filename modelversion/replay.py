@@ -67,6 +67,7 @@ class Explanation(Shown):
         lines += [str(verdict) for verdict in self.replayed]
         lines += [f"passed over {s['number']}: {s['why']}" for s in self.skipped]
         lines += [f"DIFFERS  {problem}" for problem in self.problems]
+        lines += ["judged again, it comes out the same"] if self.agrees else []
         return "\n".join(lines)
 
     def _page(self) -> Page:
