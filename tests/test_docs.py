@@ -254,13 +254,13 @@ def test_every_error_is_explained():
 # ---- the gallery
 
 
-def gallery():
+def gallery(word="plan"):
     """Give the gallery of the browser tests: name -> display."""
     path = CHECKOUT / "tests" / "browser" / "gallery.py"
     spec = importlib.util.spec_from_file_location("gallery", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.gallery("memory://gallery")
+    return module.gallery(f"memory://gallery{len(word)}", word)
 
 
 def test_the_gallery_shows_every_display():
@@ -289,3 +289,14 @@ def test_every_class_with_a_display_is_in_the_gallery():
 
     assert classes - seen == set()
     assert seen <= classes
+
+
+@pytest.mark.parametrize("word", ["plan", "<script>alert(1)</script>" * 8], ids=["plain", "long"])
+def test_every_display_has_three_forms_of_at_most_20_kb(word):
+    """HTML, text and Markdown, as data too; and looking again gives the same."""
+    for name, display in gallery(word).items():
+        forms = [display._repr_html_(), str(display), display.to_markdown()]
+        assert all(form and len(form.encode()) <= 20_000 for form in forms), name
+        assert not any("cannot be shown" in form for form in forms), name
+        assert forms[0] == display._repr_html_() and forms[2] == display.to_markdown(), name
+        assert display.to_dict() is not None, name
