@@ -405,3 +405,132 @@ def test_polars_without_pyarrow_says_what_is_missing():
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install pyarrow" in done.stdout, done.stderr
+
+
+# ---- what has no data hash, and how it is described
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (pl.LazyFrame({"a": [1]}), "call .collect"),
+        ([Decimal("NaN")], "is no number"),
+    ],
+)
+def test_what_has_no_data_hash_says_what_to_do(value, message):
+    """A plan, a decimal that is none; capture records the same words."""
+    with pytest.raises(FingerprintError, match=message):
+        mv.fingerprint(value)
+
+    found = describe("x", value)
+    assert (found.digest, found.name) == (None, "x")
+    assert message.replace("\\", "") in found.reason
+
+
+class Odd:
+    """A frame of some other library: it has columns, and no data hash."""
+
+    def __init__(self, **attributes):
+        self.shape = (3, 2)
+        self.__dict__.update(attributes)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Odd(schema={"a": int, "b": "text"}),
+        Odd(schema=pa.schema([("a", pa.int64()), ("b", pa.string())])),
+        Odd(columns=["a", "b"], dtypes=["int64", "text"]),
+    ],
+    ids=["polars", "arrow", "pandas"],
+)
+def test_columns_of_an_unknown_frame_are_described(odd):
+    """By whichever of the usual ways it tells them."""
+    found = describe("x", odd)
+
+    assert (found.digest, found.shape, list(found.columns)) == (None, (3, 2), ["a", "b"])
+
+
+def test_a_frame_that_lies_about_itself_is_described_without():
+    """What raises while it is asked is left out."""
+
+    class Broken:
+        shape = (1,)
+        columns = ("a", "b")
+        dtypes = ("int64",)
+
+    found = describe("x", Broken())
+
+    assert found.columns == {} and found.digest is None
+
+
+def test_a_column_of_a_foreign_extension_type_is_hashed_by_its_objects():
+    """One that neither numpy nor Arrow knows counts as the objects that it gives."""
+    from pandas.api.extensions import ExtensionArray, ExtensionDtype
+
+    class Kind(ExtensionDtype):
+        name, type = "kind-of-tests", str
+
+        @classmethod
+        def construct_array_type(cls):
+            return Texts
+
+    class Texts(ExtensionArray):
+        dtype = Kind()
+
+        def __init__(self, rows):
+            self._rows = list(rows)
+
+        def __len__(self):
+            return len(self._rows)
+
+        def __getitem__(self, at):
+            return self._rows[at] if isinstance(at, int) else Texts(self._rows[at])
+
+        def __iter__(self):
+            return iter(self._rows)
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array(self._rows, dtype=object)
+
+        def isna(self):
+            return np.array([row is None for row in self._rows])
+
+        def copy(self):
+            return Texts(self._rows)
+
+        @property
+        def nbytes(self):
+            return 8 * len(self._rows)
+
+    rows = ["a", None, "c"]
+
+    found = mv.fingerprint(pd.Series(Texts(rows), name="x"))
+
+    assert found.digest == mv.fingerprint(pd.Series(rows, name="x", dtype=object)).digest
+
+
+def test_printing_says_a_or_an(frame):
+    """In the words of the page, and in one line otherwise."""
+    assert str(mv.fingerprint(np.arange(3))).startswith("fingerprint of an array")
+    assert str(mv.fingerprint(frame)).startswith("fingerprint of a table")
+    assert "sha256:" in repr(mv.fingerprint(frame))
+
+
+def test_the_profile_of_moments_is_in_words():
+    """Dates and times as ISO 8601, durations in seconds, and years that no calendar has as none."""
+    frame = pa.table(
+        {
+            "when": pa.array([0, 86_400_000_000], pa.timestamp("us")),
+            "far": pa.array([2**62, 2**62 + 1], pa.timestamp("us")),
+            "day": pa.array([0, 31], pa.date32()),
+            "long": pa.array([1_500_000, 2_500_000], pa.duration("us")),
+        }
+    )
+
+    found = mv.fingerprint(frame).profile
+
+    assert (found["when"].min, found["when"].max) == ("1970-01-01T00:00:00", "1970-01-02T00:00:00")
+    assert (found["far"].min, found["far"].max) == (None, None)
+    assert (found["day"].min, found["day"].max) == ("1970-01-01", "1970-02-01")
+    assert (found["long"].min, found["long"].mean) == (1.5, 2.0)

@@ -1,6 +1,7 @@
 """Every form that `@track` takes, and that runs never mix."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import pickle
@@ -447,3 +448,83 @@ def test_a_thread_logs_into_a_run_that_is_bound_to_it(registry):
 
     assert "run.bind" in errors[0]
     assert dict(run.version.metrics) == {f"m{i}": i for i in range(100)}
+
+
+# ---- switched off
+
+
+def forms_of(decorate):
+    """Give a function of each form, decorated."""
+
+    @decorate
+    def plain(n):
+        return [n]
+
+    @decorate
+    async def awaited(n):
+        await asyncio.sleep(0)
+        return [n]
+
+    @decorate
+    def yielding(n):
+        got = yield n
+        return [got]
+
+    @decorate
+    async def yielding_later(n):
+        got = yield n
+        yield got
+
+    return plain, awaited, yielding, yielding_later
+
+
+async def taken(generator):
+    """Take the first item, send a text, and give what comes back, then throw an error in."""
+    first = await anext(generator)
+    second = await generator.asend("sent")
+    with pytest.raises(KeyError):
+        await generator.athrow(KeyError("thrown in"))
+    return [first, second]
+
+
+@pytest.mark.parametrize("decorate", ["track", "step"])
+def test_every_form_works_where_tracking_is_off(registry, decorate):
+    """Values, sent texts, thrown errors and returned values pass through, and nothing is kept."""
+    decorators = {"track": registry.track("churn"), "step": mv.step}
+    plain, awaited, yielding, yielding_later = forms_of(decorators[decorate])
+
+    with mv.disabled():
+        assert plain(1) == [1]
+        assert asyncio.run(awaited(2)) == [2]
+        generator = yielding(3)
+        assert next(generator) == 3
+        with pytest.raises(StopIteration) as stopped:
+            generator.send("sent")
+        assert stopped.value.value == ["sent"]
+        assert asyncio.run(taken(yielding_later(4))) == [4, "sent"]
+    assert registry.models() == []
+
+
+@pytest.mark.parametrize("off", [True, False])
+def test_a_generator_that_is_closed_is_closed_inside(registry, off):
+    """Its finally runs, whether it is recorded or not."""
+    closed = []
+
+    @registry.track("churn")
+    async def epochs():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(True)
+
+    async def leave():
+        generator = epochs()
+        await anext(generator)
+        await generator.aclose()
+
+    with mv.disabled() if off else contextlib.nullcontext():
+        asyncio.run(leave())
+
+    assert closed == [True]
+    assert registry.models() == []

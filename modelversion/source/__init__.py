@@ -97,7 +97,10 @@ def module_sources(name: str) -> str | None:
 
 def importable_sources(name: str) -> str | None:
     """Digest the same of a module that is not imported; nothing of it is run."""
-    return _digest_files(_find_files(name))
+    try:
+        return _digest_files(_find_files(name))
+    except Exception:  # noqa: BLE001 - finders raise anything, and want parents imported
+        return None
 
 
 def _lineage(name: str) -> list[str]:
