@@ -114,17 +114,18 @@ class Journal:
             self._head = known = head
         return known
 
-    def _plan(self, width: int = 1) -> Plan:
+    def _plan(self, width: int = 1, look: int = merges.LOOK) -> Plan:
         """Yield the keys that are asked for, wave by wave, take their bytes, give the head.
 
         Args:
             width: How many entries behind the head seen last are asked for first.
+            look: How many entries are asked for first, with the hint, where none was seen.
         """
         head = self._head
-        return self._cold() if head is None else self._warm(head, width)
+        return self._cold(look) if head is None else self._warm(head, width)
 
-    def _cold(self) -> Plan:
-        found = yield merges.first_keys(self.folder)
+    def _cold(self, look: int) -> Plan:
+        found = yield merges.first_keys(self.folder, look)
         last = merges.hinted(found[0])
         if last:
             tail = yield [layout.merge(self.folder, 1, last), *self._keys(last + 1, self._tail)]
@@ -133,7 +134,7 @@ class Journal:
                 self._remember(layout.merge(self.folder, 1, last), tail[0])
                 return (yield from self._on(block, tail[1:]))
         head = yield from self._follow(self._start, found[1:])
-        return head if head.position < merges.LOOK - 1 else (yield from self._advance(self._start))
+        return head if head.position < look - 1 else (yield from self._advance(self._start))
 
     def _warm(self, head: Head, width: int) -> Plan:
         first = max(head.position, 1)
@@ -343,7 +344,7 @@ class Journal:
     # ---- appending
 
     def append(self, decide: Decide, *, actor: Actor, fresh: bool = False) -> Head:
-        """Append the event that `decide` gives for the state at the head.
+        """Append the event that `decide` gives for the state at the head; give the new head.
 
         The head as last seen is tried first: another writer's entry is noticed when the
         position is taken, so that a decision costs one request.
@@ -353,9 +354,6 @@ class Journal:
                 whenever another writer was faster; a refusal counts only at the head.
             actor: Who does it.
             fresh: Read to the head first.
-
-        Returns:
-            The head that the event made.
         """
         current = fresh or self._head is None
         head = self.head() if current else self.seen()
@@ -428,8 +426,7 @@ class Journal:
 
     def _block(self, data: bytes | None, start: int, last: int, before: Head | None) -> Head | None:
         """Give the head that a merge leads to; None if it does not continue `before`."""
-        lines = None if data is None else merges.lines(data, last - start)
-        if data is None or lines is None:
+        if data is None or (lines := merges.lines(data, last - start)) is None:
             return None
         try:
             digest = (
@@ -447,13 +444,16 @@ class Journal:
         return head if (head.position, value.get("digest")) == (last, digest) else None
 
 
-def read_heads(*journals: Journal, known: Known = _NOTHING, width: int = 1) -> list[Head]:
+def read_heads(
+    *journals: Journal, known: Known = _NOTHING, width: int = 1, lengthy: Journal | None = None
+) -> list[Head]:
     """Read journals of one registry to their heads, side by side: a wave is one call.
 
     Args:
         journals: Which.
         known: What some keys were just found to hold.
         width: How many entries behind a head seen last are asked for first.
+        lengthy: One that is likely to be long: of its first entries none is asked for.
 
     Raises:
         JournalError: A chain is broken, or shorter than its handle has seen it.
@@ -461,7 +461,7 @@ def read_heads(*journals: Journal, known: Known = _NOTHING, width: int = 1) -> l
     """
     store = journals[0]._store
     while True:
-        plans = [journal._plan(width) for journal in journals]
+        plans = [j._plan(width, 0 if j is lengthy else merges.LOOK) for j in journals]
         heads: dict[int, Head] = {}
         asked = {i: next(plan) for i, plan in enumerate(plans)}
         try:

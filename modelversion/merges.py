@@ -12,8 +12,8 @@ from modelversion.errors import RecordError
 
 MAX_MERGE = 16 * 2**20
 SIZES = dict(enumerate(layout.LEVELS, 1))
-# A first look is for journals of two entries at most, with room to see a hole behind them, and
-# for the hint.
+# A first look is for journals of two entries at most (rules adopted, a first decision), with room
+# to see a hole behind them, and for the hint.
 LOOK = 4
 
 
@@ -54,6 +54,6 @@ def hinted(data: bytes | None) -> int:
     return last if usable else 0
 
 
-def first_keys(folder: str) -> list[str]:
+def first_keys(folder: str, look: int = LOOK) -> list[str]:
     """Give the keys that a handle asks for when it has seen nothing of a journal yet."""
-    return [layout.hint(folder), *(layout.entry(folder, i) for i in range(1, LOOK + 1))]
+    return [layout.hint(folder), *(layout.entry(folder, i) for i in range(1, look + 1))]

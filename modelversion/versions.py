@@ -101,7 +101,7 @@ class Line:
 
     def heads(self) -> tuple[Head, Head]:
         """Read both journals to their heads, side by side: facts, then decisions."""
-        facts, decided = read_heads(self.facts, self.decisions)
+        facts, decided = read_heads(self.facts, self.decisions, lengthy=self.facts)
         return facts, decided
 
 

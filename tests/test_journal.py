@@ -4,6 +4,8 @@ import hashlib
 import itertools
 import json
 import os
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -696,33 +698,45 @@ def handle_on(url):
     return registry, store
 
 
-def counted(url):
+def counted(url, name="churn"):
     """Give (waves, requests) of each operation; the registry grows by two versions."""
     found = {}
 
-    def count(name, operation):
+    def count(what, operation):
         store.clear()
         operation()
-        found[name] = (store.waves, store.requests)
+        found[what] = (store.waves, store.requests)
 
     registry, store = handle_on(url)
-    count("load by alias, cold", lambda: registry.load("churn@champion"))
-    count("load by alias, warm", lambda: registry.load("churn@champion"))
+    count("load by alias, cold", lambda: registry.load(f"{name}@champion"))
+    count("load by alias, warm", lambda: registry.load(f"{name}@champion"))
     registry, store = handle_on(url)
-    count("load the latest, cold", lambda: registry.load("churn"))
-    count("load the latest, warm", lambda: registry.load("churn"))
+    count("load the latest, cold", lambda: registry.load(name))
+    count("load the latest, warm", lambda: registry.load(name))
     registry, store = handle_on(url)
-    count("save, cold", lambda: registry.save("churn", {"weights": [2]}))
-    count("save, warm", lambda: registry.save("churn", {"weights": [3]}))
-    model = registry["churn"]
+    count("save, cold", lambda: registry.save(name, {"weights": [2]}))
+    count("save, warm", lambda: registry.save(name, {"weights": [3]}))
+    model = registry[name]
     count("alias, warm", lambda: model.set_alias("champion", 1))
     count("alias, again", lambda: model.set_alias("champion", 2))
+    count("promote", lambda: model[1].promote("staging", reason="first"))
+    count("promote, again", lambda: model[2].promote("staging", reason="second"))
     registry, store = handle_on(url)
-    count("table, cold", lambda: registry["churn"].versions().to_dict())
-    count("table, warm", lambda: registry["churn"].versions().to_dict())
+    count("open a model", lambda: registry[name])
+    model = registry[name]
+    count("table, cold", lambda: model.versions().to_dict())
+    count("table, warm", lambda: registry[name].versions().to_dict())
+    return found
+
+
+def counted_searches(url):
+    """Give (waves, requests) of a search by data, cold and warm."""
     registry, store = handle_on(url)
-    count("search by data, cold", lambda: used_by(registry, 7))
-    count("search by data, warm", lambda: used_by(registry, 7))
+    found = {}
+    for what in ("search by data, cold", "search by data, warm"):
+        store.clear()
+        used_by(registry, 7)
+        found[what] = (store.waves, store.requests)
     return found
 
 
@@ -730,7 +744,6 @@ def used_by(registry, number):
     """Find the versions that were made from some data: every hundredth of them."""
     found = registry.search(data=f"{number:064x}")
     assert {version.number % 100 for version in found} == {number}
-    return found
 
 
 # Calls of the store, one after the other, however many versions there are.
@@ -743,6 +756,9 @@ LIMITS = {
     "save, warm": 3,
     "alias, warm": 3,
     "alias, again": 3,
+    "promote": 6,
+    "promote, again": 6,
+    "open a model": 2,
     "table, cold": 5,
     "table, warm": 1,
     "search by data, cold": 5,
@@ -751,13 +767,18 @@ LIMITS = {
 # What reads all of a journal.
 WHOLE = ("table, cold", "search by data, cold")
 # Keys that they read or write: a cold handle reads a merge's worth of entries a journal.
-MOST = {name: 200 if "cold" in name else 10 for name in LIMITS} | {"alias, warm": 50}
+MOST = {name: 200 if "cold" in name else 10 for name in LIMITS} | {
+    "alias, warm": 50,
+    "promote": 20,
+    "promote, again": 20,
+}
 
 
 @pytest.fixture(scope="module")
 def counts():
     """What each operation asks of its store, at 10 and at 10,000 versions."""
-    found = {versions: counted(registry_of(versions)) for versions in (10, 10_000)}
+    urls = {versions: registry_of(versions) for versions in (10, 10_000)}
+    found = {versions: counted(url) | counted_searches(url) for versions, url in urls.items()}
     if os.environ.get("MODELVERSION_TEST_COUNTS"):
         Path(os.environ["MODELVERSION_TEST_COUNTS"]).write_text(json.dumps(found, indent=1))
     return found
@@ -780,6 +801,39 @@ def test_requests_do_not_grow_with_the_versions(counts, name):
     # Behind a merge stand up to 32 entries, and a first look asks for half of them.
     assert counts[10_000][name][0] <= waves + 1
     assert counts[10_000][name][1] <= requests + 16
+
+
+def test_a_table_of_10000_versions_is_60_requests():
+    """Of a model that was opened; opening it is 7 more in an empty handle."""
+    registry, store = handle_on(registry_of(9_999))
+    model = registry["churn"]
+    assert store.requests <= 7
+    store.clear()
+
+    table = model.versions().to_dict()
+
+    assert table["number"] == list(range(1, 10_001))
+    assert store.requests <= 60
+    assert store.waves <= 4
+
+
+@pytest.mark.slow
+def test_a_model_of_100000_versions_costs_what_one_of_10_does(tmp_path):
+    """Save, resolve, load, alias and promote make the same requests, give or take half a merge."""
+    few = counted(registry_of(10))
+    build = Path(__file__).parent / "bench" / "build.py"
+    folder = tmp_path / "registry"
+    subprocess.run([sys.executable, build, "entries", folder, "100000"], check=True)
+    model = mv.Registry(folder, clock=TickingClock())["many"]
+    model.set_alias("champion", mv.Registry(folder, clock=TickingClock()).save("many", [1]))
+
+    many = counted(str(folder), "many")
+
+    for name in few:
+        if name not in WHOLE:
+            assert many[name][0] <= few[name][0] + 1, name
+            assert many[name][1] <= few[name][1] + 48, name
+    assert many["table, cold"][1] <= 2 * table_bound(100_000)
 
 
 def test_decisions_are_folded_from_their_own_journal(place, clock):
