@@ -96,3 +96,58 @@ def test_mapped_loading_takes_no_memory_of_its_own(large, tmp_path):
     assert mapped["anonymous"] < 128 * MIB
     assert mapped["kinds"] == [False] * 8
     assert mapped["seconds"] < 0.25
+
+
+# ---- with a limit that the kernel holds
+
+LIMITED = """
+import json, re, resource, sys
+import numpy as np
+import modelversion as mv
+import modelversion.registry, modelversion.serializers._pickle
+
+def used():
+    return int(re.search(r"VmSize:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
+
+def limit(more):
+    resource.setrlimit(resource.RLIMIT_AS, (used() + more, resource.RLIM_INFINITY))
+
+registry = mv.Registry(sys.argv[1])
+registry.save("warm", [np.zeros(200_000), np.zeros(200_000)])
+registry.load("warm")
+"""
+
+
+def test_saving_works_in_an_address_space_that_has_no_room_for_a_copy(tmp_path):
+    """With room for half of the arrays once more and threads' stacks, 512 MB are saved."""
+    program = (
+        LIMITED
+        + """
+arrays = [np.full(8 * 2**20, i, dtype="f8") for i in range(8)]
+limit(256 * 2**20)
+print(registry.save("large", arrays).number)
+"""
+    )
+
+    assert fresh.run(program, tmp_path / "r", cwd=tmp_path, isolated=True).strip() == "1"
+
+
+def test_a_load_without_the_memory_for_it_is_a_memory_error_and_leaves_the_registry(large):
+    """Python's own error comes through; with the memory the same handle loads it."""
+    program = (
+        LIMITED
+        + """
+limit(128 * 2**20)
+try:
+    registry.load("large")
+except MemoryError:
+    print("told")
+limit(1024 * 2**20)
+print(sum(float(a[0]) for a in registry.load("large")))
+"""
+    )
+    folder, _ = large
+
+    found = fresh.run(program, folder, cwd=folder.parent, isolated=True).split()
+
+    assert found == ["told", "28.0"]

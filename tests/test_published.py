@@ -2,6 +2,7 @@
 
 import http.server
 import io
+import os
 import pickle
 import shutil
 import sys
@@ -19,6 +20,7 @@ from modelversion.errors import (
     SaveError,
     SizeMismatchError,
     StorageError,
+    UntrustedPickleError,
 )
 from modelversion.storage import _published
 
@@ -141,9 +143,52 @@ def test_a_published_registry_refuses_writing_with_a_reason(published):
             work()
 
 
-def test_a_published_registry_runs_no_pickles_by_default(published, folder):
-    """What is not on the list is refused; the reader's word allows it."""
-    assert mv.Registry(published)._home.store.remote
+class Marker:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def marked(folder, tmp_path):
+    """A version, saved before the folder is published, whose pickle makes a folder."""
+    mv.Registry(folder).save("marked", Marker(tmp_path / "ran"))
+    return tmp_path / "ran"
+
+
+def test_a_published_registry_runs_no_pickles_by_default(marked, published, monkeypatch):
+    """What is not on the list is refused, in all ways to load, until the reader allows it."""
+    registry = mv.Registry(published)
+    for load in (
+        lambda: registry.load("marked"),
+        registry["marked"][1].load,
+        lambda: registry["marked"].latest.load(mmap=True),
+        lambda: mv.Registry(published, allow_pickle=False).load("marked"),
+        lambda: registry.load("marked", allow_pickle=["builtins:set"]),
+    ):
+        with pytest.raises(UntrustedPickleError, match=r"posix:mkdir") as caught:
+            load()
+        assert "allow_pickle=" in str(caught.value)
+    assert not marked.exists()
+
+    monkeypatch.setenv("MODELVERSION_ALLOW_PICKLE", registry.id)
+    mv.Registry(published).load("marked")
+
+    assert marked.exists()
+
+
+def test_mutant_a_published_registry_counts_as_local(marked, published, monkeypatch):
+    """Were the place not known to be remote, the pickle would run."""
+    for cls in (_published.HttpStore, _published.ZipStore):
+        monkeypatch.setattr(cls, "remote", False)
+
+    mv.Registry(published).load("marked")
+
+    assert marked.exists()
 
 
 def test_a_published_registry_pickles(published):
