@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n logical
 SERVERS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short lint types docs schemas bench bench-hash bench-peers clean test-browser pictures test-notebooks
+.PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short mutations lint types docs schemas bench bench-hash bench-peers clean test-browser pictures test-notebooks
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,9 +31,16 @@ test-servers: $(VENV)/.installed-servers  ## S3, GCS, Azure and SFTP on real ser
 engines: $(VENV)/.installed-test $(VENV)/.installed-engines  ## Dask, Ray, Spark, joblib and others, with real workers
 	$(BIN)/python -m pytest tests/engines
 
-reliability: $(VENV)/.installed-test  ## power cuts and failing system calls, all of them; root, strace, half an hour
-	$(BIN)/python -W error tests/reliability/power_cuts.py build/power-cuts 1
-	$(BIN)/python -W error tests/reliability/syscalls.py build/syscalls 1
+reliability: $(VENV)/.installed-servers  ## power cuts and failing system calls, all of them, and mutations; root, strace, OpenSSH, half an hour
+	mkdir -p build/reliability
+	$(BIN)/python -W error tests/reliability/power_cuts.py build/power-cuts 1 | tee build/reliability/power-cuts
+	$(BIN)/python -W error tests/reliability/syscalls.py build/syscalls 1 | tee build/reliability/syscalls
+	MODELVERSION_TEST_FAULTS=build/reliability/buckets $(BIN)/python -m pytest -q tests/test_bucket_faults.py
+	$(BIN)/python tests/reliability/mutations.py build/mutations | tee build/reliability/mutations
+	$(BIN)/python tests/reliability/report.py build/reliability
+
+mutations: $(VENV)/.installed-servers  ## each guard of the storage away in turn, and the test that notices; OpenSSH
+	$(BIN)/python tests/reliability/mutations.py build/mutations
 
 reliability-short: $(VENV)/.installed-test  ## a part of them, with what they find when a guard is taken away
 	$(BIN)/python -m pytest tests/reliability

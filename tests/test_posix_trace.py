@@ -108,7 +108,20 @@ def _move_alias(registry):
     return version
 
 
+def save_of_a_large_file(base):
+    """An artifact that is too large to wait in memory."""
+    _two_versions(base)
+    (base / "large.bin").write_bytes(b"x" * (5 * 2**20))
+    artifacts = {"large.bin": base / "large.bin"}
+    return record(
+        base,
+        base / "registry",
+        lambda registry: registry.save("churn", "three", artifacts=artifacts),
+    )
+
+
 SAVES = [
+    save_of_a_large_file,
     first_save,
     first_save_of_large_buffers,
     save,

@@ -1,5 +1,6 @@
 """What loads without `allow_pickle`: stock objects, and nothing that could run code."""
 
+import functools
 import importlib
 import inspect
 import os
@@ -7,6 +8,7 @@ import pickle
 import re
 import subprocess
 import warnings
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -102,6 +104,46 @@ def test_functions_on_the_list_are_those_that_were_reviewed():
     assert others == []
 
 
+# What these do with files and named attributes, they do when they are used, and the record of the
+# decision says so.
+ON_USE = {
+    r"\bopen\(": {"CountVectorizer", "HashingVectorizer", "TfidfVectorizer"},
+    r"\bcheck_memory\(": {
+        "AgglomerativeClustering",
+        "FeatureAgglomeration",
+        "OPTICS",
+        "Pipeline",
+    },
+    r"\battrgetter\(|\b_get_feature_importances\(": {"RFE", "RFECV", "SelectFromModel"},
+    r"\b(eval|exec|__import__|import_module|subprocess|os\.system)\(": set(),
+}
+
+
+@pytest.mark.parametrize("calls", ON_USE)
+def test_what_estimators_do_with_files_when_they_are_used_is_known(calls):
+    """No class on the list has more in its source, or in that of a base, than is written down."""
+    found = {
+        value.__name__
+        for name in TRUSTED
+        if inspect.isclass(value := _value(name)) and name.startswith("sklearn.")
+        for base in value.__mro__
+        if base.__module__.startswith("sklearn.") and re.search(calls, _source(base))
+    }
+
+    assert found == ON_USE[calls]
+    decision = Path(__file__).parent.parent / "docs" / "adr" / "0023-trusted-names.md"
+    text = decision.read_text("utf-8")
+    assert all(name in text or name.endswith("Vectorizer") for name in found)
+
+
+@functools.cache
+def _source(cls):
+    try:
+        return inspect.getsource(cls)
+    except (OSError, TypeError):  # compiled
+        return ""
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -146,7 +188,6 @@ def test_what_calls_or_looks_up_is_not_on_the_list(name):
 
 def stock():
     import sys
-    from pathlib import Path
 
     sys.path.insert(0, str(Path(__file__).parent / "data"))
     try:

@@ -147,7 +147,7 @@ class LocalStore:
     def _place(self, blob: Blob, target: str, shared: str | None) -> bool:
         """Put a file in its place; tell whether its bytes have still to be synced."""
         if shared is not None and _share(self._path(shared), target, blob):
-            return True
+            return False  # its bytes were synced before the commit that we know it from
         in_memory = isinstance(blob.content, bytes)
         try:
             if isinstance(blob.content, bytes):

@@ -77,15 +77,6 @@ MUTATIONS = {
             TRACE,
         ),
         Mutation(
-            "no fsync of a shared file",
-            LOCAL,
-            "        if shared is not None and _share(self._path(shared), target, blob):\n"
-            "            return True\n",
-            "        if shared is not None and _share(self._path(shared), target, blob):\n"
-            "            return False\n",
-            TRACE,
-        ),
-        Mutation(
             "no fsync of what an earlier writer showed",
             LOCAL,
             '            with mapped("sync", path):\n                self._settle([path])\n',

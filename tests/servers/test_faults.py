@@ -238,6 +238,23 @@ def test_a_server_without_fsync_still_saves(sftp, monkeypatch):
         store.read("b")
 
 
+def test_a_server_that_keeps_less_than_was_sent_is_found_out(sftp, monkeypatch):
+    """The size is looked at before the rename: a file that is short gets no name."""
+    import paramiko
+
+    store = direct(sftp, sftp.place())
+    store.put_new("a", b"1")
+    write = paramiko.SFTPFile.write
+    monkeypatch.setattr(paramiko.SFTPFile, "write", lambda self, data: write(self, data[:-1]))
+
+    with pytest.raises(StorageError, match="got 3 bytes, sent were 4"):
+        store.put_new("b", b"four")
+    monkeypatch.undo()
+    with pytest.raises(KeyAbsent):
+        store.read("b")
+    assert [item.name for item in store.list("")] == ["a"]
+
+
 def test_an_sftp_server_that_hangs_is_given_up(sftp, proxied, monkeypatch):
     """A connection that is never answered ends in our error, within the time-out."""
     proxy = proxied(sftp)
