@@ -116,7 +116,10 @@ _KINDS: tuple[tuple[str, str, dict[str, Callable[[Any], bytes]]], ...] = (
         "plotly.basedatatypes",
         "BaseFigure",
         {
-            ".html": lambda figure: str(figure.to_html(include_plotlyjs="cdn")).encode(),
+            # A drawn id would make equal figures differ.
+            ".html": lambda figure: str(
+                figure.to_html(include_plotlyjs="cdn", div_id="figure")
+            ).encode(),
             ".json": lambda figure: str(figure.to_json()).encode(),
         },
     ),

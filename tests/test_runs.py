@@ -11,12 +11,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections import namedtuple
 from pathlib import Path
 
 import attrs
 import numpy as np
 import pandas as pd
+import plotly.graph_objects
+import plotly.io
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -354,6 +357,36 @@ def test_figures_become_images(registry, suffix, magic):
         run.log_metrics(a=1)
 
 
+@pytest.mark.parametrize("suffix", ["html", "json"])
+def test_plotly_figures_become_pages(registry, suffix):
+    """A page, or the JSON that plotly reads again; the same figure again is the same version."""
+
+    def run():
+        figure = plotly.graph_objects.Figure(data=[{"type": "scatter", "y": [1, 3, 2]}])
+        with registry.run("churn") as run:
+            run.log_artifact(f"roc.{suffix}", figure)
+        return run.version
+
+    version = run()
+
+    text = version.open(f"artifacts/roc.{suffix}").read().decode()
+    if suffix == "json":
+        assert list(plotly.io.from_json(text).data[0].y) == [1, 3, 2]
+    else:
+        assert "<html>" in text and "Plotly.newPlot" in text
+    assert run().number == version.number == 1
+
+
+def test_a_plotly_figure_is_no_image(registry):
+    """What would want a browser is refused, with what is possible."""
+    figure = plotly.graph_objects.Figure()
+
+    with registry.run("churn") as run:
+        with pytest.raises(InvalidPathError, match=r"written as \.html, \.json, not as \.png"):
+            run.log_artifact("roc.png", figure)
+        run.log_metrics(auc=0.9)
+
+
 def test_files_are_taken_at_the_call(registry, tmp_path):
     """A file that is written again later stays as it was; a folder keeps its tree."""
     file = tmp_path / "roc.txt"
@@ -482,3 +515,42 @@ def test_progress_of_a_loop_that_is_left(registry, capsys):
                 break
 
     assert capsys.readouterr().err.startswith("churn: 3/9, ")
+
+
+LIVE = """
+import time
+import modelversion as mv
+
+registry = mv.Registry("memory://progress")
+with registry.run("churn") as run:
+    for i in run.progress(range(4)):
+        run.log_metrics(loss=1 / (i + 1))
+        time.sleep(0.3)
+"""
+
+
+def test_progress_in_a_notebook_is_one_table_that_is_updated(tmp_path, monkeypatch):
+    """The cell has one output when it has ended, the last state; while it ran it was another."""
+    nbformat = pytest.importorskip("nbformat")
+    from nbclient import NotebookClient
+
+    monkeypatch.chdir(tmp_path)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LIVE)])
+    updates = []
+
+    class Client(NotebookClient):
+        def process_message(self, msg, cell, cell_index):
+            if msg["msg_type"] in ("display_data", "update_display_data"):
+                updates.append(msg["content"]["data"]["text/html"])
+            return super().process_message(msg, cell, cell_index)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ipykernel
+        Client(notebook, timeout=180, kernel_name="python3").execute()
+
+    (output,) = notebook.cells[0].outputs
+    assert output["output_type"] == "display_data"
+    assert "<table" in output["data"]["text/html"] and "0.25" in output["data"]["text/html"]
+    assert len(set(updates)) >= 3, "it was live"
+    assert updates[-1] == output["data"]["text/html"]
+    assert "<script" not in updates[-1]
