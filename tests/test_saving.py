@@ -563,3 +563,28 @@ def test_the_result_is_kept_where_no_file_can_be_opened(tmp_path):
 
     assert kept == ("two", None)
     assert mv.Registry(tmp_path / "registry").load("churn") == "one"
+
+
+def test_a_spooled_file_that_cannot_be_removed_does_not_undo_a_save(tmp_path, monkeypatch):
+    """The version is acknowledged, as it is there; what is left behind is for a gc."""
+    import os
+
+    import numpy as np
+
+    import modelversion as mv
+
+    registry = mv.Registry(tmp_path / "registry")
+    real = os.unlink
+
+    def unlink(path, *args, **kwargs):
+        if os.fspath(path).endswith("/1"):
+            raise PermissionError(13, "Permission denied", path)
+        real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+
+    version = registry.save("churn", {"w": np.zeros(2**18)})
+
+    monkeypatch.undo()
+    assert version.load()["w"].shape == (2**18,)
+    assert registry.verify()

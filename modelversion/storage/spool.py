@@ -75,7 +75,9 @@ class Spool:
             return
         for blob in self.blobs:
             if isinstance(blob.content, Path):
-                blob.content.unlink(missing_ok=True)
+                # What cannot be removed is left to a gc: the save has ended as it has.
+                with contextlib.suppress(OSError):
+                    blob.content.unlink()
         with contextlib.suppress(OSError):
             for left in self._folder.iterdir():
                 left.unlink()
