@@ -333,5 +333,9 @@ class StageMovedWarning(ModelVersionWarning):
     """Another promotion came first; this one was judged again against it and went on."""
 
 
+class BytesLeftWarning(ModelVersionWarning):
+    """A version is deleted, and some of its bytes are still there; a gc removes them."""
+
+
 class NothingRecordedWarning(ModelVersionWarning):
     """A tracked function gave nothing to commit."""

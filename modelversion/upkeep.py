@@ -15,6 +15,7 @@ from modelversion.display import Facts as Listed
 from modelversion.display import Page, Picture, Shown, Table, size
 from modelversion.display.plots import bars
 from modelversion.errors import (
+    BytesLeftWarning,
     ConflictError,
     IntegrityError,
     InUseError,
@@ -86,7 +87,7 @@ def _refuse_deleted(line: Line, number: int, state: Decisions) -> None:
 
 
 def delete(line: Line, version: Pointer, *, reason: str, spare_staged: bool = False) -> None:
-    """Append the tombstone, then remove the bytes.
+    """Append the tombstone, then remove the bytes; a gc removes what cannot be removed now.
 
     Args:
         line: The model.
@@ -110,7 +111,16 @@ def delete(line: Line, version: Pointer, *, reason: str, spare_staged: bool = Fa
         )
 
     append(line, decide)
-    sweep(line, version.number)
+    try:
+        sweep(line, version.number)
+    except StorageError as e:
+        # The tombstone stands: nobody loads it any more, whatever became of the bytes.
+        warnings.warn(
+            f"{line.ref(version.number)} is deleted, and not all of its bytes could be removed: "
+            f"{e}; registry.gc() removes the rest",
+            BytesLeftWarning,
+            stacklevel=current.user_level(),
+        )
 
 
 def refuse_held(line: Line, number: int, state: Decisions) -> None:

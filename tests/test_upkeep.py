@@ -1,6 +1,8 @@
 """End of life: withdraw, restore, delete, prune, gc, usage and verify."""
 
+import errno
 import json
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import modelversion as mv
 from modelversion import layout
 from modelversion.errors import (
+    BytesLeftWarning,
     ConflictError,
     FileMissingError,
     InUseError,
@@ -413,6 +416,22 @@ def test_gc_sweeps_what_a_delete_left(churn, registry):
 
     assert [p.what for p in registry.verify().pending] == ["deleted, and its bytes are still there"]
     assert registry.gc().removed == ("models/churn/versions/2/version.json",)
+    assert left(registry, 2) == ["claim.json"]
+
+
+def test_a_deletion_whose_bytes_stay_is_one_all_the_same(churn, registry, monkeypatch):
+    """The system refuses to unlink: the deletion stands, and says that a gc has to remove them."""
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refuse)
+        with pytest.warns(BytesLeftWarning, match=r"churn:2 is deleted, .*gc\(\) removes the rest"):
+            churn[2].delete(reason="r")
+
+    assert 2 not in [version.number for version in churn.versions()]
+    registry.gc()
     assert left(registry, 2) == ["claim.json"]
 
 
