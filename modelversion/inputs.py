@@ -262,13 +262,18 @@ def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     import fsspec.core
 
     try:
-        fs, path = fsspec.core.url_to_fs(url, **{"use_listings_cache": False, **options})
+        fs, path = fsspec.core.url_to_fs(url, **_uncached(url), **options)
     except ImportError as e:
         raise StorageError(f"{masked(url)} needs a driver that is not installed: {e}") from e
     except (ValueError, TypeError) as e:
         said = masked(f"{url!r} is no place that fsspec knows: {e}")
         raise InvalidInputError(said) from e
     return fs, path
+
+
+def _uncached(url: str) -> dict[str, Any]:
+    """Give what keeps a driver from remembering lists; SFTP's has none, and takes no such word."""
+    return {} if url.startswith(("sftp://", "ssh://")) else {"use_listings_cache": False}
 
 
 def _is_local(fs: Any) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -72,11 +74,26 @@ def registered(value: Any) -> Maker | None:
 def _own(value: Any) -> Maker | None:
     for name, library in _FAMILIES.items():
         if sys.modules.get(library):
-            module = import_module(f"{_PACKAGE}.{name}")
+            module = _imported(f"{_PACKAGE}.{name}")
             if module.accepts(value):
                 maker: Maker = module.fingerprint
                 return maker
     return None
+
+
+# A child that is forked while a thread imports would wait for that thread for ever.
+_IMPORTING = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_IMPORTING.acquire,
+        after_in_parent=_IMPORTING.release,
+        after_in_child=_IMPORTING.release,
+    )
+
+
+def _imported(name: str) -> Any:
+    with _IMPORTING:
+        return import_module(name)
 
 
 def _installed(value: Any) -> Maker | None:

@@ -28,9 +28,8 @@ def registry(tmp_path):
 def stored(server):
     """A file on the server: its URL, how it is opened, and a filesystem that changes it."""
     options = server.options()
-    fs = fsspec.filesystem(server.scheme, skip_instance_cache=True, **options)
     url = f"{server.place()}/raw.csv"
-    path = fs._strip_protocol(url)
+    fs, path = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
     if server.scheme == "sftp":
         fs.makedirs(fs._parent(path), exist_ok=True)
     fs.pipe_file(path, RAW)
