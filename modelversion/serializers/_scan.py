@@ -17,6 +17,7 @@ from modelversion.errors import RecordError
 _SIZED = {"BINUNICODE": 4, "BINUNICODE8": 8, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
 _LONGEST_NAME = 4096
 _LONG: Any = type("Long", (), {})()
+_STOP = b"."
 
 
 def pickle_globals(stream: bytes | bytearray) -> tuple[str, ...]:
@@ -29,53 +30,46 @@ def pickle_globals(stream: bytes | bytearray) -> tuple[str, ...]:
     scan = _Scan()
     file = io.BytesIO(stream)
     table = _opcodes()
-    while True:
-        byte = file.read(1)
-        row = table.get(byte)
-        if row is None:
-            raise RecordError("the object's stream is no pickle; it was replaced")
-        name, read, rule = row
-        if name == "STOP":
-            break
-        rule(scan, None if read is None else _argument(name, read, file))
+    try:
+        while (byte := file.read(1)) != _STOP:
+            read, rule = table[byte]
+            rule(scan, read and read(file))
+    except RecordError:
+        raise
+    except KeyError as e:
+        raise RecordError("the object's stream is no pickle; it was replaced") from e
+    except (ValueError, UnicodeDecodeError) as e:
+        raise RecordError(f"the object's stream is no pickle: {e}") from e
     if file.read(1):
         raise RecordError("the object's stream has bytes behind its end; it was replaced")
     return tuple(sorted(scan.globals))
 
 
 @functools.cache
-def _opcodes() -> dict[bytes, tuple[str, Any, Any]]:
-    """Give name, reader of the argument and rule of each opcode."""
+def _opcodes() -> dict[bytes, tuple[Any, Any]]:
+    """Give what reads the argument of an opcode, None if it has none, and its rule."""
     import pickletools
 
     return {
-        op.code.encode("latin-1"): (
-            op.name,
-            None if op.arg is None else op.arg.reader,
-            _RULES.get(op.name, _Scan.other),
-        )
+        op.code.encode("latin-1"): (_reader(op), _RULES.get(op.name, _Scan.other))
         for op in pickletools.opcodes
     }
 
 
-def _argument(name: str, read: Any, file: io.BytesIO) -> Any:
-    try:
-        return _skipped(name, file) or read(file)
-    except (ValueError, UnicodeDecodeError) as e:
-        raise RecordError(f"the object's stream is no pickle: {e}") from e
+def _reader(op: Any) -> Any:
+    read = None if op.arg is None else op.arg.reader
+    width = _SIZED.get(op.name)
+    return read if width is None else functools.partial(_read_or_skip, read, width)
 
 
-def _skipped(name: str, file: io.BytesIO) -> Any:
+def _read_or_skip(read: Any, width: int, file: io.BytesIO) -> Any:
     """Go past a long text or bytes without reading it: no name is that long."""
-    width = _SIZED.get(name)
-    if width is None:
-        return None
     start = file.tell()
     size = int.from_bytes(file.read(width), "little")
     end = file.tell() + size
     if size <= _LONGEST_NAME or end > len(file.getbuffer()):
         file.seek(start)
-        return None
+        return read(file)
     file.seek(end)
     return _LONG
 
