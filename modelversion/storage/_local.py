@@ -214,7 +214,7 @@ class LocalStore:
         if os.path.isdir(folder):
             return
         try:
-            os.makedirs(folder, exist_ok=True)
+            _make_folder(folder)
         except (FileExistsError, NotADirectoryError) as e:
             raise StorageError(f"{folder}: a file is where a folder is needed") from e
         except OSError as e:
@@ -246,6 +246,16 @@ class LocalStore:
             finally:
                 os.close(descriptor)
         self._settled |= reached
+
+
+def _make_folder(folder: str) -> None:
+    try:
+        os.mkdir(folder)  # most often those above it are there
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError:
+        if not os.path.isdir(folder):
+            raise
 
 
 def _read(path: str) -> bytes | None:
@@ -299,7 +309,7 @@ def _sync_files(paths: list[str]) -> None:
             for path in paths[start : start + _TOGETHER]:
                 descriptors.append(os.open(path, _READ))
                 opened.callback(os.close, descriptors[-1])
-            for descriptor in descriptors if len(descriptors) > 1 else ():
+            for descriptor in descriptors[1:]:
                 _begin_to_write(descriptor)
             for descriptor in descriptors:
                 sync(descriptor)
