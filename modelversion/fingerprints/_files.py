@@ -117,7 +117,9 @@ def _of_remote(fs: Any, path: str) -> Fingerprint:
     found = {_below(root, full): full for full in fs.find(path)}
     if not found and not fs.isdir(path):
         raise DataNotFoundError(f"there is no file or folder {path!r} on {type(fs).__name__}")
-    return _folder(list(found), lambda name: _hash_remote(fs, found[name]))
+    # Drivers without asyncio have one connection, on which two threads take each other's replies.
+    workers = _WORKERS if getattr(fs, "async_impl", False) else 1
+    return _folder(list(found), lambda name: _hash_remote(fs, found[name]), workers=workers)
 
 
 def _below(root: str, full: str) -> str:
@@ -136,9 +138,9 @@ def _hash_remote(fs: Any, path: str) -> tuple[str, int]:
 # ---- folders -------------------------------------------------------------------------------------
 
 
-def _folder(names: list[str], hash_one: Any) -> Fingerprint:
-    """Hash the files of a folder, several at once."""
-    with ThreadPoolExecutor(_WORKERS) as pool:
+def _folder(names: list[str], hash_one: Any, *, workers: int = _WORKERS) -> Fingerprint:
+    """Hash the files of a folder, as many at once as there are workers."""
+    with ThreadPoolExecutor(workers) as pool:
         found = dict(zip(names, pool.map(hash_one, names), strict=True))
     return Fingerprint(
         "folder",
