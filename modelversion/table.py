@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 from modelversion import upkeep
 from modelversion.display import Page, Shown
 from modelversion.errors import InvalidInputError, VersionNotFoundError
-from modelversion.history import PLAIN_COLUMNS, History
+from modelversion.history import PLAIN_COLUMNS, History, no_collections
 from modelversion.serializers import Allow
 from modelversion.version import Version
 from modelversion.versions import open_version
@@ -71,6 +71,7 @@ class Versions(Sequence[Version], Shown):
         keys = [(history.line.name, number) for history, number in self._rows]
         return lineage(Family(histories), keys, of=f"{len(keys)} versions")
 
+    @no_collections()
     def to_dict(self) -> dict[str, list[Any]]:
         """Give the rows as columns: name -> values, in the table's order."""
         parts = [
@@ -142,6 +143,7 @@ def _grouped(rows: Iterable[Row]) -> Iterator[tuple[History, list[int]]]:
         yield current, numbers
 
 
+@no_collections()
 def select(
     histories: Iterable[History],
     *,

@@ -1,5 +1,6 @@
 """Tables of versions: rows, columns, text, pandas and polars."""
 
+import gc
 import math
 import re
 from collections.abc import Sequence
@@ -302,3 +303,15 @@ def test_everything_has_the_order_that_was_asked_for(churn):
     assert [v.number for v in versions] == versions.to_dict()["number"] == [2, 3, 1]
     assert versions.to_pandas()["number"].tolist() == versions.to_polars()["number"].to_list()
     assert re.findall(r"churn:(\d)", str(versions)) == ["2", "3", "1"]
+
+
+def test_reading_a_table_leaves_the_garbage_collector_as_it_was(registry):
+    """It rests while rows are made: on or off, it is afterwards what it was."""
+    registry.save("churn", 1)
+    for switch, wanted in ((gc.enable, True), (gc.disable, False)):
+        switch()
+        try:
+            mv.Registry(registry.url)["churn"].versions()
+            assert gc.isenabled() is wanted
+        finally:
+            gc.enable()
