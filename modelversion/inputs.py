@@ -262,7 +262,7 @@ def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     import fsspec.core
 
     try:
-        fs, path = fsspec.core.url_to_fs(url, **_uncached(url), **options)
+        fs, path = fsspec.core.url_to_fs(url, **{**_uncached(url), **options})
     except ImportError as e:
         raise StorageError(f"{masked(url)} needs a driver that is not installed: {e}") from e
     except (ValueError, TypeError) as e:

@@ -42,6 +42,19 @@ def bucket(request, servers):
     return servers(request.param)
 
 
+# fake-gcs-server answers gcsfs only by way of our adapter; the plain driver waits for ever.
+@pytest.fixture(params=_each([name for name in STARTERS if name != "fake-gcs"]))
+def driven(request, servers):
+    """A server of every kind that the plain driver of fsspec can talk to."""
+    return servers(request.param)
+
+
+@pytest.fixture(params=_each(["moto", "radosgw"]))
+def driven_bucket(request, servers):
+    """Such a server whose driver gives up soon where nobody answers."""
+    return servers(request.param)
+
+
 @pytest.fixture(params=_each(["openssh"]))
 def sftp(request, servers):
     """The OpenSSH server."""

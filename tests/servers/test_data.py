@@ -25,12 +25,12 @@ def registry(tmp_path):
 
 
 @pytest.fixture
-def stored(server):
+def stored(driven):
     """A file on the server: its URL, how it is opened, and a filesystem that changes it."""
-    options = server.options()
-    url = f"{server.place()}/raw.csv"
+    options = driven.options()
+    url = f"{driven.place()}/raw.csv"
     fs, path = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
-    if server.scheme == "sftp":
+    if driven.scheme == "sftp":
         fs.makedirs(fs._parent(path), exist_ok=True)
     fs.pipe_file(path, RAW)
     return url, options, fs, path
@@ -131,9 +131,9 @@ def test_opened_data_goes_to_a_worker(stored):
     assert there.read(pd.read_csv).equals(FRAME)
 
 
-def test_a_server_that_is_gone_is_a_storage_error(bucket):
+def test_a_server_that_is_gone_is_a_storage_error(driven_bucket):
     """What cannot be reached is no absent file."""
-    options = {**bucket.options(1), "use_listings_cache": False}
+    options = {**driven_bucket.options(1), "use_listings_cache": False}
 
     with pytest.raises(StorageError):
-        mv.data(f"{bucket.place()}/raw.csv", storage_options=options)
+        mv.data(f"{driven_bucket.place()}/raw.csv", storage_options=options)
