@@ -84,7 +84,7 @@ class Diff(Shown):
 
     def _counts(self) -> list[str]:
         found = [(name, getattr(self, name)) for name in _PARTS]
-        return [name if name == "code" else f"{len(what)} {name}" for name, what in found if what]
+        return [name if name == "code" else _counted(what, name) for name, what in found if what]
 
     def _page(self) -> Page:
         same = [name for name in _PARTS if not getattr(self, name)]
@@ -121,6 +121,10 @@ _PARTS = (
     "files",
     "object",
 )
+
+
+def _counted(found: Sequence[Any], name: str) -> str:
+    return f"{len(found)} {name.removesuffix('s') if len(found) == 1 else name}"
 
 
 def side_of(history: History, number: int, opened: Opened) -> Side:

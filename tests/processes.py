@@ -1,6 +1,9 @@
-"""Run one function in many processes or threads at once, and give what each of them gave."""
+"""Run work in other processes or threads, and give what it gave."""
 
+import json
 import multiprocessing
+import subprocess
+import sys
 import threading
 import traceback
 
@@ -69,3 +72,17 @@ def threads_together(job, arguments):
     for worker in workers:
         worker.join(PATIENCE_SECONDS)
     return _checked(found)
+
+
+def report_of(*command, cwd=None, timeout=PATIENCE_SECONDS):
+    """Run Python in a process of its own, warnings as errors; give the JSON that it prints last."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])

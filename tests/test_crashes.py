@@ -1,13 +1,10 @@
 """Writers that are killed: between any two calls, inside writes, at random moments."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import report_of
 
-pytest.importorskip("numpy")
 WORKER = Path(__file__).with_name("crash_worker.py")
 
 # Scenario -> the fewest kills that it must come to, so that none is emptied by accident.
@@ -27,19 +24,6 @@ SCENARIOS = {
 }
 
 
-def run(scenario, folder):
-    """Run a scenario of the worker and give its report."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", WORKER, scenario, folder / "crashes"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def test_the_kills_are_more_than_three_hundred():
     """The scenarios together come to at least 300 kills."""
     assert sum(SCENARIOS.values()) >= 300
@@ -48,7 +32,7 @@ def test_the_kills_are_more_than_three_hundred():
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_kill_leaves_nothing_half_done(scenario, tmp_path):
     """Readers see whole versions, the next save works, gc clears the rest, gaps are explained."""
-    report = run(scenario, tmp_path)
+    report = report_of(WORKER, scenario, tmp_path / "crashes")
 
     assert report["problems"] == [], "\n".join(report["problems"])
     assert report["kills"] >= SCENARIOS[scenario]
@@ -101,14 +85,6 @@ LocalStore.put_new = in_place
 def test_mutants_are_caught_by_the_kills(scenario, tmp_path):
     """Commit before the files, bytes before the tombstone, entries in place: each shows."""
     script = f"{MUTANTS[scenario]}\nimport sys, crash_worker\ncrash_worker.main(*sys.argv[1:])"
-    done = subprocess.run(
-        [sys.executable, "-c", script, scenario, tmp_path / "crashes"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=WORKER.parent,
-        timeout=300,
-    )
+    report = report_of("-c", script, scenario, tmp_path / "crashes", cwd=WORKER.parent)
 
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["problems"]
+    assert report["problems"]

@@ -214,7 +214,8 @@ def test_a_size_is_held(registry, size):
 
 def test_data_must_have_the_same_shape(registry):
     """Names, columns and types; each difference is named."""
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     old = pandas.DataFrame({"age": [1, 2], "name": ["a", "b"]})
     saved(registry, data={"train": old}).promote("production")
     same = saved(registry, data={"train": pandas.DataFrame({"age": [7], "name": ["c"]})})

@@ -531,7 +531,7 @@ with registry.run("churn") as run:
 
 def test_progress_in_a_notebook_is_one_table_that_is_updated(tmp_path, monkeypatch):
     """The cell has one output when it has ended, the last state; while it ran it was another."""
-    nbformat = pytest.importorskip("nbformat")
+    import nbformat
     from nbclient import NotebookClient
 
     monkeypatch.chdir(tmp_path)

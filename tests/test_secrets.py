@@ -324,7 +324,7 @@ def test_a_failed_save_keeps_no_secret_on_the_disk(planted, tmp_path):
 
 def test_a_notebook_leaves_no_secret(planted, tmp_path, monkeypatch):
     """Cells with a default, a comment, a variable and a login, run as Jupyter runs them."""
-    nbformat = pytest.importorskip("nbformat")
+    import nbformat
     from nbclient import NotebookClient
 
     monkeypatch.chdir(tmp_path)

@@ -1,11 +1,9 @@
 """Whoever sets a policy or the stages may be killed: it is reported, and finished by the next."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import report_of
 
 import modelversion as mv
 from modelversion.errors import ConflictError, GateFailedError, StageNotFoundError
@@ -13,23 +11,10 @@ from modelversion.errors import ConflictError, GateFailedError, StageNotFoundErr
 WORKER = Path(__file__).with_name("setter_worker.py")
 
 
-def run(*command, cwd=None):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.mark.parametrize("scenario", ["set-policy", "set-stages"])
 def test_a_killed_setter_is_reported_and_finished(scenario, tmp_path):
     """At each call: what is pending is told, checks are by the new rules, the next adopts them."""
-    report = run(WORKER, scenario, tmp_path / "kills")
+    report = report_of(WORKER, scenario, tmp_path / "kills")
 
     assert report["problems"] == [], "\n".join(report["problems"])
     assert report["kills"] >= 20
@@ -53,7 +38,7 @@ import sys, setter_worker
 setter_worker.main(*sys.argv[1:])
 """
 
-    report = run("-c", script, "set-policy", tmp_path / "kills", "stop", cwd=WORKER.parent)
+    report = report_of("-c", script, "set-policy", tmp_path / "kills", "stop", cwd=WORKER.parent)
 
     assert report["problems"]
 

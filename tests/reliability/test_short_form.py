@@ -1,26 +1,16 @@
 """A part of the sweeps of `make reliability`, and what they find when a guard is taken away."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import report_of
 
 HERE = Path(__file__).parent
 
 
 def run(sweep, *arguments):
     """Run a sweep and give its report."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", HERE / sweep, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return report_of(HERE / sweep, *arguments, timeout=900)
 
 
 def test_a_cut_of_the_power_leaves_what_was_acknowledged(tmp_path):
