@@ -26,7 +26,7 @@ class Compared:
 
     Attributes:
         ref: Its reference.
-        marks: What it is: its stages and aliases, or that it is withdrawn.
+        marks: What it is: its stages and aliases, or that it is withdrawn or failed.
         metrics: Metric -> value.
         params: Param -> value.
         directions: Metric -> whether higher is better, None where nothing says it.
@@ -119,11 +119,12 @@ class Comparison(Shown):
 
 def compared(history: History, number: int, record: VersionRecord) -> Compared:
     """Give a version as one of those that are compared."""
-    withdrawn = ["withdrawn"] if number in history.decisions.withdrawn else []
+    bad = ["withdrawn"] if number in history.decisions.withdrawn else []
+    bad += ["failed"] if record.failed else []
     seen = history.observed(number).items()
     return Compared(
         ref=history.line.ref(number),
-        marks=", ".join([*history.names(number), *withdrawn]),
+        marks=", ".join([*history.names(number), *bad]),
         metrics=metrics(record),
         params=decode(record.params),
         directions=directions(record),

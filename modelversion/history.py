@@ -158,6 +158,10 @@ class History:
         """Tell whether a version was ever committed."""
         return number in self._rows
 
+    def counts(self, number: int) -> bool:
+        """Tell whether a version can be the best: it is neither withdrawn nor a failed run."""
+        return number not in self.decisions.withdrawn and not self._rows[number].get("failed")
+
     def summary(self, number: int) -> Json:
         """Give a row as the journal has it; what its summary had to leave out is not there."""
         return self._rows[number]

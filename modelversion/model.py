@@ -149,7 +149,9 @@ class Model(Shown):
     def best(
         self, metric: str, *, where: str | None = None, higher_is_better: bool | None = None
     ) -> Version:
-        """Give the version with the best value of a metric; withdrawn ones and NaN are left out.
+        """Give the version with the best value of a metric.
+
+        Versions that are withdrawn, runs that failed and were kept, and NaN are left out.
 
         Args:
             metric: The metric's name.
@@ -157,7 +159,7 @@ class Model(Shown):
             higher_is_better: The direction, where neither saves nor the name say it.
 
         Raises:
-            VersionNotFoundError: No version has the metric.
+            VersionNotFoundError: No version that counts has the metric.
             InvalidInputError: Nothing says which way is better.
         """
         rows = select([self._history], where=where, order_by=None, limit=None)

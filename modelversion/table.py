@@ -188,7 +188,7 @@ def _question(
 
 
 def best(rows: Iterable[Row], metric: str, *, name: str, higher: bool | None) -> list[Row]:
-    """Order rows from the best value of a metric on; withdrawn ones and NaN are left out.
+    """Order rows from the best value of a metric on; withdrawn, failed ones and NaN are left out.
 
     Raises:
         VersionNotFoundError: No row has the metric.
@@ -199,11 +199,14 @@ def best(rows: Iterable[Row], metric: str, *, name: str, higher: bool | None) ->
     for history, number in rows:
         value = history.lookup(number)(("metrics", metric))
         usable = isinstance(value, (int, float)) and value == value
-        if usable and number not in history.decisions.withdrawn:
+        if usable and history.counts(number):
             found.append((value, (history, number)))
             directions.add(history.higher_is_better(number, metric))
     if not found:
-        raise VersionNotFoundError(f"no version of {name} has the metric {metric!r}")
+        raise VersionNotFoundError(
+            f"no version of {name} has the metric {metric!r}; "
+            "withdrawn and failed ones do not count"
+        )
     if higher not in (None, True, False):
         raise InvalidInputError(f"higher_is_better must be True or False, found {higher!r}")
     up = _direction(directions, metric, higher)

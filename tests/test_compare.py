@@ -226,6 +226,15 @@ def test_ties_are_called_ties():
     assert "m:1 and m:2 are level with 0.9" in str(comparison)
 
 
+def test_withdrawn_and_failed_ones_are_marked(pair, registry):
+    """Who asks for one of them sees what it is."""
+    pair[1].withdraw(reason="leak")
+    with pytest.raises(ZeroDivisionError), registry.run("churn", on_error="keep"):
+        _ = 1 / 0
+
+    assert [v.marks for v in pair.compare(1, 2, 3).versions] == ["withdrawn", "", "failed"]
+
+
 def test_only_the_metrics_asked_for_are_compared(pair):
     """An unknown one is refused with those that there are."""
     assert pair.compare(1, 2, metrics=["auc"]).metrics == ("auc",)

@@ -277,6 +277,22 @@ def test_withdrawn_ones_and_nan_are_never_the_best(registry):
     assert churn.best("auc").number == 5
 
 
+def test_failed_ones_are_never_the_best(registry):
+    """A run that was kept although it failed is no model to choose, nor one to save from prune."""
+    registry.save("churn", 1, metrics={"auc": 0.7})
+    with pytest.raises(ZeroDivisionError), registry.run("churn", on_error="keep") as run:
+        run.log_metrics(auc=0.9)
+        _ = 1 / 0
+    registry.save("churn", 2, metrics={"auc": 0.6})
+    churn = registry["churn"]
+
+    assert churn.best("auc").number == 1
+    assert churn.to_dict()["best_auc"] == "churn:1"
+    assert churn.prune(keep=1, keep_best=("auc", 1), dry_run=True).kept == (1, 3)
+    with pytest.raises(VersionNotFoundError, match="withdrawn and failed ones do not count"):
+        churn.best("auc", where="number = 2")
+
+
 def test_infinities_are_numbers(registry):
     """An infinite loss is the worst, not an error."""
     for i, loss in enumerate([math.inf, 0.5, 10**400]):

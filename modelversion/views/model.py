@@ -32,16 +32,15 @@ class Standing:
         self.best = self._best()
 
     def _best(self) -> dict[str, tuple[int, float]]:
-        """Give the best version of each metric whose direction is known; withdrawn ones are not.
+        """Give the best version of each metric whose direction is known, as `best` gives it.
 
         The direction is what was said last, or what the name tells.
         """
-        withdrawn = self.history.decisions.withdrawn
         higher: dict[str, bool | None] = {}
         found: dict[str, list[tuple[float, int]]] = {}
         for number in self.numbers:
             row = self.history.summary(number)
-            if number not in withdrawn:
+            if self.history.counts(number):
                 higher.update(row.get("directions", _NONE))
                 for name, value in row.get("metrics", _NONE).items():
                     if is_number(value):
