@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from modelversion import __version__, _json, commands
-from modelversion.errors import ModelVersionError
+from modelversion.errors import ModelVersionError, ModelVersionWarning
 from modelversion.registry import Registry
 
 FORMATS = ("text", "json", "markdown")
@@ -64,6 +64,8 @@ def _say(text: str) -> None:
 def _plain_warnings() -> Iterator[None]:
     """Print warnings as lines, without the place in our code that they came from."""
     with warnings.catch_warnings():
+        # Whatever filters say, a command shows each, and none of them ends it.
+        warnings.simplefilter("always", ModelVersionWarning)
         warnings.showwarning = lambda message, *rest, **more: _say(f"warning: {message}")
         yield
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from modelversion import _json
+from modelversion import _json, layout
+from modelversion.broken import Problem, table
 from modelversion.checkpoint import Checkpoint
 from modelversion.display import Cell, Facts, Page, Section, Shown, Table, Text, when
 from modelversion.schema import Json
@@ -85,8 +86,9 @@ class AuditReport(Shown):
         until: Until when, None for the end.
         rows: What was done, oldest first.
         stays: Which version was in which stage from when until when, in that time.
-        checkpoint: Where every journal ended.
+        checkpoint: Where every journal ended, of those that can be read.
         verified: What `verify` found.
+        unread: The journals that cannot be read, and why: what they say is in no row.
     """
 
     registry: str
@@ -97,6 +99,12 @@ class AuditReport(Shown):
     stays: tuple[tuple[str, Interval], ...]
     checkpoint: Checkpoint
     verified: VerifyReport
+    unread: tuple[Problem, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing is broken, and so nothing is missing."""
+        return self.verified.ok and not self.unread
 
     @property
     def overrides(self) -> tuple[AuditRow, ...]:
@@ -107,10 +115,11 @@ class AuditReport(Shown):
         return len(self.rows)
 
     def __bool__(self) -> bool:
-        return self.verified.ok
+        return self.ok
 
     def __repr__(self) -> str:
-        return f"<AuditReport of {len(self.models)} models: {len(self.rows)} entries>"
+        loud = "" if self.ok else ", NOT VERIFIED"
+        return f"<AuditReport of {len(self.models)} models: {len(self.rows)} entries{loud}>"
 
     def to_dict(self) -> Json:
         """Give it as plain JSON."""
@@ -120,6 +129,8 @@ class AuditReport(Shown):
             "models": list(self.models),
             "since": self.since,
             "until": self.until,
+            "ok": self.ok,
+            "unread": [problem.to_dict() for problem in self.unread],
             "verified": {
                 "ok": self.verified.ok,
                 "versions": self.verified.versions,
@@ -138,15 +149,25 @@ class AuditReport(Shown):
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
         """Give a row for each thing done as CSV, and write it to a file if a path is given.
 
-        A text that a spreadsheet would take for a formula has a quote before it.
+        What is broken comes first, as rows of the kind `UNREAD` (a journal, all of whose entries
+        are missing here) and `BROKEN` (a file). A text that a spreadsheet would take for a
+        formula has a quote before it.
         """
         out = io.StringIO()
         writer = csv.writer(out)
         writer.writerow(_COLUMNS)
-        for row in self.rows:
-            plain = row.to_dict()
-            writer.writerow([_cell(plain[name]) for name in _COLUMNS])
+        for plain in (*self._loud(), *(row.to_dict() for row in self.rows)):
+            writer.writerow([_cell(plain.get(name)) for name in _COLUMNS])
         return _written(out.getvalue(), path)
+
+    def _loud(self) -> Iterator[Json]:
+        """Give a row for each thing that is broken."""
+        found = [("UNREAD", p) for p in self.unread]
+        found += [("BROKEN", p) for p in self.verified.problems]
+        for kind, problem in found:
+            model = _model_of(problem.key)
+            rest = {"what": problem.what, "effective": False, "journal": problem.key}
+            yield {"model": model, "ref": model, "kind": kind, **rest}
 
     def to_pandas(self) -> Any:
         """Give a pandas DataFrame with a row for each thing done; needs pandas."""
@@ -163,8 +184,8 @@ class AuditReport(Shown):
             f"Audit of {self.registry}",
             f"{len(self.rows)} {'entry' if len(self.rows) == 1 else 'entries'}, "
             f"{len(self.overrides)} override{'' if len(self.overrides) == 1 else 's'}; "
-            + ("verified" if self.verified.ok else "NOT VERIFIED"),
-            tone="bad" if not self.verified.ok else "warn" if self.overrides else "good",
+            + self._verdict(),
+            tone="bad" if not self.ok else "warn" if self.overrides else "good",
             blocks=[
                 Facts(
                     {
@@ -175,6 +196,7 @@ class AuditReport(Shown):
                         "checkpoint": self.checkpoint.digest,
                     }
                 ),
+                table(self.unread, "NOT IN THIS REPORT"),
                 _problems(self.verified),
                 _overrides(self.overrides),
                 _entries(self.rows),
@@ -183,6 +205,18 @@ class AuditReport(Shown):
                 Text("checkpoint", str(self.checkpoint)),
             ],
         )
+
+    def _verdict(self) -> str:
+        if not self.unread:
+            return "verified" if self.ok else "NOT VERIFIED"
+        where = sorted({_model_of(p.key) or "the registry's own journal" for p in self.unread})
+        return f"NOT VERIFIED, and INCOMPLETE: {', '.join(where)} cannot be read"
+
+
+def _model_of(key: str) -> str | None:
+    """Name the model that a file belongs to, if it is one's."""
+    parts = key.split("/")
+    return parts[1] if parts[0] == layout.MODELS and len(parts) > 1 else None
 
 
 _COLUMNS = tuple(field.name for field in attrs.fields(AuditRow))

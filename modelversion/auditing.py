@@ -7,13 +7,14 @@ or promoted in its time.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
 
 from modelversion import _json
 from modelversion.audit import AuditReport, AuditRow
+from modelversion.broken import Broken
 from modelversion.errors import ModelVersionError
 from modelversion.history import History
 from modelversion.home import Home
@@ -23,10 +24,11 @@ from modelversion.moments import moment
 from modelversion.phrases import Ref, phrase
 from modelversion.records import VersionCommitted
 from modelversion.schema import Json, to_json
+from modelversion.state import Pointer
 from modelversion.timeline import Interval, Log, read
 from modelversion.verdicts import verdict_from
-from modelversion.verification import pin, verify_registry
-from modelversion.versions import fetch
+from modelversion.verification import committed, pin, verify_registry
+from modelversion.versions import Line, fetch
 
 
 @attrs.frozen
@@ -71,15 +73,14 @@ def audit(
         NotARegistryError: The place is empty.
     """
     lines = {history.line.name: history.line for history in everything}
-    checkpoint = pin(home, lines.values())
-    rows = list(_registry_rows(home.policies(), [h.line.name for h in chosen], asked))
+    broken = Broken()
+    checkpoint = pin(home, lines.values(), broken=broken)
+    rows = _registry_rows(home.policies(), [h.line.name for h in chosen], asked, broken)
     stays: list[tuple[str, Interval]] = []
     for history in chosen:
-        log = read(history.refresh())
-        rows += _decisions(history, log, asked)
-        rows += _facts(history, history.line.facts, asked)
-        rows += _facts(history, history.line.observations, asked)
-        stays += [(history.line.display, s) for s in log.intervals(None) if asked.overlaps(s)]
+        found, there = _of_model(history, asked, broken)
+        rows += found
+        stays += [(history.line.display, stay) for stay in there]
     rows.sort(key=lambda row: (row.time, row.journal, row.position))
     return AuditReport(
         registry=home.store.url,
@@ -90,19 +91,49 @@ def audit(
         stays=tuple(sorted(stays, key=lambda item: (item[1].since, item[0], item[1].stage))),
         checkpoint=checkpoint,
         verified=verify_registry(home, lines.__getitem__),
+        unread=broken.problems,
     )
 
 
 def _registry_rows(
-    journal: Journal | None, models: Sequence[str], asked: Scope
-) -> Iterator[AuditRow]:
+    journal: Journal | None, models: Sequence[str], asked: Scope, broken: Broken
+) -> list[AuditRow]:
     """Give stages, policies and forks, and the creation of the models in question."""
+    rows: list[AuditRow] = []
     if journal is None:
-        return
-    for entry in journal.history(journal.start(), journal.head()):
+        return rows
+    for entry in _entries(journal, broken):
         named = entry["event"].get("model")
         if entry["time"] in asked and named in (None, *models):
-            yield _row(journal.folder, entry, str)
+            rows.append(_row(journal.folder, entry, str))
+    return rows
+
+
+def _entries(journal: Journal, broken: Broken) -> list[Json]:
+    """Read a journal, or say that it cannot be read."""
+    entries: list[Json] = []
+    with broken.aside(journal):
+        entries = journal.history(journal.start(), journal.head())
+    return entries
+
+
+def _of_model(
+    history: History, asked: Scope, broken: Broken
+) -> tuple[list[AuditRow], list[Interval]]:
+    """Give the rows of a model's three journals, of those that can be read, and its stays."""
+    line, stays = history.line, list[Interval]()
+    facts = _entries(line.facts, broken)
+    versions = committed(line) if facts else {}
+    made = functools.cache(lambda number: _made_from(line, versions.get(number)))
+    rows = [_fact(line, line.facts, entry, made) for entry in facts if entry["time"] in asked]
+    with broken.aside(line.decisions):
+        log = read(history)
+        rows += _decisions(line, log, asked, made)
+        stays = [stay for stay in log.intervals(None) if asked.overlaps(stay)]
+    for entry in _entries(line.observations, broken):
+        if entry["time"] in asked:
+            rows.append(_fact(line, line.observations, entry, made))
+    return rows, stays
 
 
 def _row(folder: str, entry: Json, ref: Ref, **more: Any) -> AuditRow:
@@ -124,16 +155,18 @@ def _row(folder: str, entry: Json, ref: Ref, **more: Any) -> AuditRow:
     )
 
 
-def _decisions(history: History, log: Log, asked: Scope) -> Iterator[AuditRow]:
+Made = Callable[[Any], Json]
+
+
+def _decisions(line: Line, log: Log, asked: Scope, made: Made) -> Iterator[AuditRow]:
     effective = {found.position for found, _, _ in log.effective()}
-    made = functools.cache(lambda number: _made_from(history, number))
     for found in log.decisions:
         if found.time in asked:
             told = {"position": found.position, "time": found.time, "event": found.event}
             yield _row(
-                history.line.decisions.folder,
+                line.decisions.folder,
                 {**told, "actor": to_json(found.actor)},
-                history.line.ref,
+                line.ref,
                 effective=found.position in effective,
                 **_judged(found.event),
                 **made(found.number),
@@ -152,21 +185,19 @@ def _judged(event: Json) -> Json:
     return {"gates": gates, "approvals": tuple(name for names in seen for name in names)}
 
 
-def _facts(history: History, journal: Journal, asked: Scope) -> Iterator[AuditRow]:
-    for entry in journal.history(journal.start(), journal.head()):
-        if entry["time"] in asked:
-            event = entry["event"]
-            saved = event.get("kind") == VersionCommitted.kind
-            more = _made_from(history, event.get("number")) if saved else {}
-            yield _row(journal.folder, entry, history.line.ref, **more)
+def _fact(line: Line, journal: Journal, entry: Json, made: Made) -> AuditRow:
+    event = entry["event"]
+    saved = event.get("kind") == VersionCommitted.kind
+    more = made(event.get("number")) if saved else {}
+    return _row(journal.folder, entry, line.ref, **more)
 
 
-def _made_from(history: History, number: Any) -> Json:
+def _made_from(line: Line, version: Pointer | None) -> Json:
     """Give the data and the code of a version, as far as its bytes are still there."""
-    if not isinstance(number, int):
+    if version is None:
         return {}
     try:
-        record = fetch(history.line, history.pointer(number))
+        record = fetch(line, version)
     except (KeyError, ModelVersionError):
         return {}  # deleted, or damaged, which verify tells
     files = {file.path: file.sha256 for file in record.files}

@@ -14,8 +14,9 @@ from typing import Any
 import attrs
 
 from modelversion._json import encode
-from modelversion.display import Facts, Page, Shown, Table, when
-from modelversion.errors import GateFailedError, InvalidInputError, JournalError
+from modelversion.broken import Broken, table
+from modelversion.display import Facts, Page, Shown, Table, Tone, when
+from modelversion.errors import GateFailedError, InvalidInputError
 from modelversion.model import Model
 from modelversion.registry import Registry
 from modelversion.schema import Json, to_json
@@ -52,14 +53,7 @@ Command = Callable[[Registry, argparse.Namespace], Outcome]
 def list_(registry: Registry, args: argparse.Namespace) -> Outcome:
     """List models, or the versions of one."""
     if args.model is None:
-        rows = [_model_row(model) for model in registry.models()]
-        cells = [
-            (r["model"], r["versions"], r["latest"], _named(r["stages"]), _named(r["aliases"]))
-            for r in rows
-        ]
-        names = ("model", "versions", "latest", "stages", "aliases")
-        table = Table("models", names, rows=cells, empty="no models")
-        return Outcome(rows, _Display(Page(registry.url, _count(rows, "model"), blocks=[table])))
+        return _models(registry)
     model = registry[args.model]
     found = model.versions(where=args.where, order_by=args.order_by, limit=args.limit)
     columns = found.to_dict()
@@ -67,15 +61,31 @@ def list_(registry: Registry, args: argparse.Namespace) -> Outcome:
     return Outcome([encode(record, "version") for record in records], _versions(model, columns))
 
 
-def _model_row(model: Model) -> Json:
-    numbers = model._line.live()
-    return {
-        "model": model.name,
-        "versions": len(numbers),
-        "latest": numbers[-1] if numbers else None,
-        "stages": {name: held for name, held in model.stages.items() if held},
-        "aliases": model.aliases,
-    }
+def _models(registry: Registry) -> Outcome:
+    broken = Broken()
+    rows = [_model_row(model, broken) for model in registry.models()]
+    cells = [
+        (r["model"], r["versions"], r["latest"], _named(r["stages"]), _named(r["aliases"]))
+        for r in rows
+    ]
+    names = ("model", "versions", "latest", "stages", "aliases")
+    models = Table("models", names, rows=cells, empty="no models")
+    unread = table(broken.problems)
+    tone: Tone = "bad" if unread else ""
+    page = Page(registry.url, _count(rows, "model"), tone=tone, blocks=[unread, models])
+    return Outcome(rows, _Display(page), FAILED if unread else OK)
+
+
+def _model_row(model: Model, broken: Broken) -> Json:
+    """Give what a model holds; of one that cannot be read only its name, and why."""
+    row: Json = {"model": model.name, "versions": None, "latest": None, "stages": {}, "aliases": {}}
+    line, known = model._line, len(broken.problems)
+    with broken.aside(line.facts, line.decisions):
+        numbers = line.live()
+        row |= {"versions": len(numbers), "latest": numbers[-1] if numbers else None}
+        row["stages"] = {name: held for name, held in model.stages.items() if held}
+        row["aliases"] = model.aliases
+    return {**row, "broken": [problem.to_dict() for problem in broken.problems[known:]]}
 
 
 def _count(rows: list[Any], one: str, many: str | None = None) -> str:
@@ -159,16 +169,19 @@ def _decision(model: Model, stage: str, position: int | None) -> Decision:
 
 
 def events(registry: Registry, args: argparse.Namespace) -> Outcome:
-    """Show what happened since a cursor, and the next cursor."""
+    """Show what happened since a cursor, and the next; exit code 1 if a journal is broken."""
     found = registry.events(since=args.since, limit=args.limit)
     rows = [(when(e.time), e.actor.name, e.kind, e.ref, e.data.get("reason")) for e in found]
     columns = ("time", "actor", "kind", "ref", "reason")
-    table = Table("events", columns, rows=rows, empty="nothing happened")
-    page = Page(
-        registry.url, _count(rows, "event"), blocks=[table, Facts({"cursor": found.cursor})]
-    )
-    value = {"cursor": found.cursor, "events": [event.to_dict() for event in found]}
-    return Outcome(value, _Display(page))
+    told = Table("events", columns, rows=rows, empty="nothing happened")
+    cursor = Facts({"cursor": found.cursor})
+    page = Page(registry.url, _count(rows, "event"), blocks=[table(found.problems), told, cursor])
+    value = {
+        "cursor": found.cursor,
+        "events": [event.to_dict() for event in found],
+        "problems": [problem.to_dict() for problem in found.problems],
+    }
+    return Outcome(value, _Display(page), FAILED if found.problems else OK)
 
 
 # ---- deciding ------------------------------------------------------------------------------------
@@ -291,8 +304,8 @@ def _report(report: VerifyReport) -> Json:
         "ok": report.ok,
         "subject": report.subject,
         "versions": report.versions,
-        "problems": [{"key": p.key, "what": p.what} for p in report.problems],
-        "pending": [{"key": p.key, "what": p.what} for p in report.pending],
+        "problems": [problem.to_dict() for problem in report.problems],
+        "pending": [problem.to_dict() for problem in report.pending],
         "since": None if report.since is None else report.since.time,
     }
 
@@ -320,12 +333,7 @@ def _write(path: str, text: str) -> None:
 
 def audit(registry: Registry, args: argparse.Namespace) -> Outcome:
     """Report who did what; exit code 1 if the registry does not verify."""
-    try:
-        report = registry.audit(models=args.models or None, since=args.since, until=args.until)
-    except JournalError:
-        # What a broken chain says cannot be reported; which entries are broken can.
-        verified = registry.verify()
-        return Outcome(_report(verified), verified, FAILED)
+    report = registry.audit(models=args.models or None, since=args.since, until=args.until)
     try:
         if args.html is not None:
             report.to_html(args.html)

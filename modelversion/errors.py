@@ -337,5 +337,9 @@ class BytesLeftWarning(ModelVersionWarning):
     """A version is deleted, and some of its bytes are still there; a gc removes them."""
 
 
+class BrokenJournalWarning(ModelVersionWarning):
+    """A model's journal cannot be read; the others are given without it."""
+
+
 class NothingRecordedWarning(ModelVersionWarning):
     """A tracked function gave nothing to commit."""

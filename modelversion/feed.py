@@ -13,8 +13,9 @@ from datetime import date
 from typing import Any, overload
 
 from modelversion import _json
+from modelversion.broken import Broken, Problem, table
 from modelversion.decisions import DECISIONS
-from modelversion.display import Page, Shown, Table, when
+from modelversion.display import Page, Shown, Table, Tone, when
 from modelversion.errors import InvalidInputError, JournalRewoundError, RecordError
 from modelversion.home import Home
 from modelversion.hooks import ANY, Event, event_of
@@ -35,9 +36,12 @@ class Events(Shown, Sequence[Event]):
     Times are those of the writers' clocks. What is in one journal is always in its own order.
     """
 
-    def __init__(self, told: Sequence[Event], cursor: str, subject: str) -> None:
+    def __init__(
+        self, told: Sequence[Event], cursor: str, subject: str, problems: tuple[Problem, ...] = ()
+    ) -> None:
         self._events = told
         self.cursor = cursor
+        self.problems = problems
         self._subject = subject
 
     def __len__(self) -> int:
@@ -53,17 +57,18 @@ class Events(Shown, Sequence[Event]):
         return self._events[index]
 
     def __repr__(self) -> str:
-        return f"<Events of {self._subject}: {len(self)}>"
+        missing = f", {len(self.problems)} journals cannot be read" if self.problems else ""
+        return f"<Events of {self._subject}: {len(self)}{missing}>"
 
     def _page(self) -> Page:
         columns = ("time", "actor", "kind", "ref", "reason")
         rows = [
             (when(e.time), e.actor.name, e.kind, e.ref, e.data.get("reason")) for e in self._events
         ]
-        table = Table("events", columns, rows=rows, empty="nothing happened")
-        return Page(
-            self._subject, f"{len(self)} event{'' if len(self) == 1 else 's'}", blocks=[table]
-        )
+        told = Table("events", columns, rows=rows, empty="nothing happened")
+        says = f"{len(self)} event{'' if len(self) == 1 else 's'}"
+        tone: Tone = "bad" if self.problems else ""
+        return Page(self._subject, says, tone=tone, blocks=[table(self.problems), told])
 
 
 def check_kind(kind: Any) -> None:
@@ -90,26 +95,37 @@ def read_events(home: Home, lines: Iterable[Line], *, since: Any, limit: Any) ->
 
     Raises:
         InvalidInputError: `since` or `limit` is none of these, or the cursor another registry's.
-        JournalRewoundError: A journal is shorter than the cursor says.
+        JournalError: The registry's own journal cannot be read.
     """
     if limit is not None and (type(limit) is not int or limit < 0):
         raise InvalidInputError(f"limit must be a number of events, found {limit!r:.80}")
     registry_id = home.id() or ""
     read, earliest = _start(since, registry_id)
     found: list[tuple[str, int, Event]] = []
-    ends: dict[str, int] = {}
+    ends: dict[str, int] = dict(read)
+    broken = Broken()
     for i, journal in enumerate(_journals(home, lines)):
-        head = journal.head()
-        ends[journal.folder] = head.position
-        first = head.position if since == NOW else read.get(journal.folder, 0)
-        _refuse_rewound(journal, first, head.position)
-        told = (event_of(journal.folder, entry) for entry in journal.history(first, head))
-        found += [(event.time, i, event) for event in told if event.time >= earliest]
+        first = None if since == NOW else read.get(journal.folder, 0)
+        # Of one that cannot be read nothing was told: the cursor stays where it was.
+        with broken.aside(journal):
+            told, ends[journal.folder] = _told(journal, first)
+            found += [(event.time, i, event) for event in told if event.time >= earliest]
     found.sort(key=lambda item: (item[0], item[1], item[2].position))
     taken = [event for _, _, event in found[:limit]]
     for _, _, event in reversed(found[len(taken) :]):
         ends[event.journal] = event.position - 1
-    return Events(taken, _cursor(registry_id, ends), home.store.url)
+    broken.warn("there are no events of")
+    return Events(taken, _cursor(registry_id, ends), home.store.url, broken.problems)
+
+
+def _told(journal: Journal, first: int | None) -> tuple[list[Event], int]:
+    """Give the events behind a position, none without one, and where the journal ends."""
+    head = journal.head()
+    if first is None:
+        return [], head.position
+    _refuse_rewound(journal, first, head.position)
+    entries = journal.history(first, head)
+    return [event_of(journal.folder, entry) for entry in entries], head.position
 
 
 def _journals(home: Home, lines: Iterable[Line]) -> list[Journal]:

@@ -14,7 +14,8 @@ from typing import Any
 import attrs
 
 from modelversion import layout
-from modelversion.errors import ConflictError, StageNotFoundError
+from modelversion.broken import UNREADABLE
+from modelversion.errors import ConflictError, ModelVersionError, StageNotFoundError
 from modelversion.events import PolicyAdopted, PolicySet, StagesSet
 from modelversion.home import Home
 from modelversion.journal import Head, read_heads
@@ -194,8 +195,15 @@ def _set(home: Home, lines: Callable[[], list[Line]], decide: Callable[[Models],
     # What stands already may not have been adopted everywhere: its setter may have been killed.
     with contextlib.suppress(_Known):
         journal.append(decide, actor=home.actor)
+    # One that cannot be read must not keep those behind it without the rules.
+    failed: list[ModelVersionError] = []
     for line in lines():
-        adopt(line)
+        try:
+            adopt(line)
+        except UNREADABLE as e:
+            failed.append(e)
+    if failed:
+        raise failed[0]
 
 
 # ---- reading -------------------------------------------------------------------------------------

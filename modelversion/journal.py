@@ -249,7 +249,7 @@ class Journal:
             position=entry.position,
             digest=_json.digest(data),
             time=entry.time,
-            state=self._fold.step(head.state, entry),
+            state=self._fold.step(head.state, entry, self.folder),
         )
 
     def parse(self, data: bytes, position: int) -> Entry:

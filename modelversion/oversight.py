@@ -139,7 +139,8 @@ class Oversight:
     ) -> AuditReport:
         """Report who did what, when and why, with gates, approvals, overrides, data and code.
 
-        Everything is verified, and a checkpoint is part of the report.
+        Everything is verified, and a checkpoint is part of the report. A journal that cannot be
+        read is named in `unread`, which makes the report falsy; the rest is reported.
 
         Args:
             models: Only these; else all.
@@ -152,19 +153,21 @@ class Oversight:
             NotARegistryError: The place is empty.
         """
         from modelversion.auditing import audit, scope
+        from modelversion.verification import names
 
         asked = scope(since, until)
-        names = None if models is None else self._named(models)
-        everything = self._all()
-        chosen = [h for h in everything if names is None or h.line.name in names]
+        known, _ = names(self._home)
+        everything = [self._history(name) for name in known]
+        wanted = known if models is None else self._named(models, known)
+        chosen = [history for history in everything if history.line.name in wanted]
         return audit(self._home, chosen, everything, asked)
 
-    def _named(self, models: Any) -> set[str]:
+    def _named(self, models: Any, known: list[str]) -> set[str]:
         given = [models] if isinstance(models, str) else models
-        names = {check_name(name, "model") for name in given}
-        for name in names:
+        wanted = {check_name(name, "model") for name in given}
+        for name in wanted.difference(known):
             self._home.require_model(name)
-        return names
+        return wanted
 
     # ---- events
 
@@ -173,6 +176,9 @@ class Oversight:
     ) -> Events:
         """Give what happened in all models, in order; each event once for each cursor.
 
+        A journal that cannot be read is warned of and named in `problems`; its events come with
+        a later call, once it is whole again.
+
         Args:
             since: The `cursor` of an earlier call; a time or the beginning of a day; `"now"` for
                 a cursor and no events; None for everything.
@@ -180,7 +186,7 @@ class Oversight:
 
         Raises:
             InvalidInputError: `since` is none of these, or the cursor is another registry's.
-            JournalRewoundError: A journal is shorter than the cursor has read.
+            JournalError: The registry's own journal cannot be read.
         """
         from modelversion.feed import read_events
 

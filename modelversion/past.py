@@ -5,11 +5,12 @@ Each journal is read up to the moment; what was appended since is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from modelversion._json import decode
+from modelversion.broken import Broken, Problem
 from modelversion.errors import (
     AliasNotFoundError,
     InvalidInputError,
@@ -28,6 +29,8 @@ from modelversion.state import FACTS, MODELS, Facts, Models, Pointer
 from modelversion.timeline import read
 from modelversion.version import Version
 from modelversion.versions import Line, live_numbers
+
+Told = TypeVar("Told")
 
 
 class ModelAt:
@@ -206,10 +209,25 @@ class RegistryAt(Mapping[str, ModelAt]):
     def __repr__(self) -> str:
         return f"<RegistryAt {self._home.store.url} at {self.when}: {len(self)} models>"
 
+    def __str__(self) -> str:
+        told, problems = self._each(str)
+        lines = [f"{self._home.store.url} at {self.when}", *map(str, problems), *told.values()]
+        return "\n".join(lines)
+
+    def _each(self, tell: Callable[[ModelAt], Told]) -> tuple[dict[str, Told], tuple[Problem, ...]]:
+        """Tell something of each model, and name those that cannot be read."""
+        broken, told = Broken(), dict[str, Told]()
+        for name, model in self.items():
+            with broken.aside(model._line.facts, model._line.decisions):
+                told[name] = tell(model)
+        return told, broken.problems
+
     def to_dict(self) -> Json:
-        """Give it as plain JSON."""
+        """Give it as plain JSON; `broken` names the journals that cannot be read."""
+        models, problems = self._each(ModelAt.to_dict)
         return {
             "when": self.when,
             "rules": self.rules,
-            "models": {name: model.to_dict() for name, model in self.items()},
+            "models": models,
+            "broken": [problem.to_dict() for problem in problems],
         }

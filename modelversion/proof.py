@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from modelversion import layout
+from modelversion.broken import UNREADABLE
 from modelversion.decisions import DECISIONS
-from modelversion.errors import IntegrityError
 from modelversion.events import (
     PolicyAdopted,
     Promoted,
@@ -98,7 +98,7 @@ class _Judge:
     def _adoption(self, event: Json) -> Iterator[str]:
         try:
             digest, rules = self._rules.get(event["position"], (None, None))
-        except IntegrityError as e:
+        except UNREADABLE as e:
             yield f"cannot be held against {layout.POLICIES}, which is broken: {e}"
             return
         if digest is None or digest != event["digest"]:

@@ -378,6 +378,8 @@ class Registry(Oversight, Shown):
     ) -> Versions:
         """Give the versions of all models that meet a condition; see `Model.versions`.
 
+        A model whose journal cannot be read is warned of, and named in `problems`.
+
         Args:
             where: As in `Model.versions`.
             data: Only versions that were made from it, directly or through a step: a frame or an
@@ -389,6 +391,7 @@ class Registry(Oversight, Shown):
             QueryError: `where` or `order_by` does not parse.
             InvalidValueError: `data` is nothing that has a digest.
         """
+        from modelversion.broken import Broken
         from modelversion.table import Versions, select
 
         used = None
@@ -396,8 +399,12 @@ class Registry(Oversight, Shown):
             from modelversion.inputs import digest_of
 
             used = digest_of(data)
-        rows = select(self._all(), where=where, order_by=order_by, limit=limit, data=used)
-        return Versions(rows, self._allow)
+        broken = Broken()
+        rows = select(
+            self._all(), where=where, order_by=order_by, limit=limit, data=used, broken=broken
+        )
+        broken.warn("the search is without")
+        return Versions(rows, self._allow, broken.problems)
 
     # ---- other registries
 

@@ -178,8 +178,8 @@ class Fold:
     to_json: Callable[[Any], Json]
     from_json: Callable[[Json], Any]
 
-    def step(self, state: Any, entry: Entry) -> Any:
-        """Give the state after one more entry.
+    def step(self, state: Any, entry: Entry, where: str = "the journal's") -> Any:
+        """Give the state after one more entry; `where` names the journal in an error.
 
         Raises:
             UnknownEventError: The event must be understood and this release does not know it.
@@ -187,7 +187,7 @@ class Fold:
         kind = entry.event.get("kind")
         known = self.rules.get(kind) if isinstance(kind, str) else None
         if known is None:
-            return self._unknown(state, entry, kind)
+            return self._unknown(state, entry, f"{where} entry {entry.position} is a {kind!r}")
         cls, rule = known
         try:
             event: Any = from_json(cls, _fields(entry.event), f"event at {entry.position}")
@@ -196,11 +196,11 @@ class Fold:
         after = rule(state, event, entry)
         return _void(state) if after is None else after
 
-    def _unknown(self, state: Any, entry: Entry, kind: Any) -> Any:
+    def _unknown(self, state: Any, entry: Entry, what: str) -> Any:
         if entry.event.get("must_understand") is not False:
             raise UnknownEventError(
-                f"the journal's entry {entry.position} is a {kind!r}, which this modelversion "
-                "does not know and must understand; install a newer release"
+                f"{what}, which this modelversion does not know and must understand; install a "
+                "newer release"
             )
         return state
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, overload
 
 from modelversion import upkeep
+from modelversion.broken import Broken, Problem
 from modelversion.display import Page, Shown
 from modelversion.errors import InvalidInputError, VersionNotFoundError
 from modelversion.history import PLAIN_COLUMNS, History, no_collections
@@ -22,9 +24,20 @@ Row = tuple[History, int]
 class Versions(Sequence[Version], Shown):
     """Versions in an order, of one model or of several."""
 
-    def __init__(self, rows: Sequence[Row], allow: Allow | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        allow: Allow | None = None,
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
         self._rows = list(rows)
         self._allow = allow
+        self._problems = problems
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The journals that cannot be read, and whose versions are missing here."""
+        return self._problems
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -37,7 +50,7 @@ class Versions(Sequence[Version], Shown):
 
     def __getitem__(self, index: int | slice) -> Version | Versions:
         if isinstance(index, slice):
-            return Versions(self._rows[index], self._allow)
+            return Versions(self._rows[index], self._allow, self._problems)
         history, number = self._rows[index]
         return Version(history, history.pointer(number), self._allow)
 
@@ -45,12 +58,13 @@ class Versions(Sequence[Version], Shown):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<Versions: {len(self)} row{'' if len(self) == 1 else 's'}>"
+        missing = f", {len(self.problems)} journals cannot be read" if self.problems else ""
+        return f"<Versions: {len(self)} row{'' if len(self) == 1 else 's'}{missing}>"
 
     def _page(self) -> Page:
         from modelversion.views.model import versions_page
 
-        return versions_page(self._rows, self._sparks)
+        return versions_page(self._rows, self._sparks, self._problems)
 
     def _sparks(self, row: Row) -> Mapping[str, Sequence[float]]:
         from modelversion.views.version import small_series
@@ -151,8 +165,11 @@ def select(
     order_by: str | Sequence[str] | None,
     limit: int | None,
     data: str | None = None,
+    broken: Broken | None = None,
 ) -> list[Row]:
     """Give the rows that a question names; with a digest, of versions made from that data.
+
+    With `broken`, models that cannot be read are set aside there.
 
     Raises:
         QueryError: `where` or `order_by` does not parse.
@@ -161,10 +178,15 @@ def select(
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
         raise InvalidInputError(f"limit must be a number of rows, found {limit!r}")
     matches, order = _question(where, order_by)
-    rows = [(history, n) for history in histories for n in history.refresh().numbers()]
-    if data is not None:
-        rows = [(history, n) for history, n in rows if history.used(n, data)]
-    return order(rows if matches is None else [row for row in rows if matches(row)])[:limit]
+    rows: list[Row] = []
+    for history in histories:
+        line = history.line
+        with nullcontext() if broken is None else broken.aside(line.facts, line.decisions):
+            found = [(history, n) for n in history.refresh().numbers()]
+            if data is not None:
+                found = [(history, n) for _, n in found if history.used(n, data)]
+            rows += found if matches is None else [row for row in found if matches(row)]
+    return order(rows)[:limit]
 
 
 def _question(

@@ -6,13 +6,14 @@ import contextlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import attrs
 
 from modelversion import _json, current, layout
+from modelversion.broken import Broken, Problem
+from modelversion.broken import table as unread
 from modelversion.display import Facts as Listed
-from modelversion.display import Page, Picture, Shown, Table, size
+from modelversion.display import Page, Picture, Shown, Table, Tone, size
 from modelversion.display.plots import bars
 from modelversion.errors import (
     BytesLeftWarning,
@@ -436,9 +437,15 @@ class ModelUsage:
 
 @attrs.frozen(kw_only=True)
 class Usage(Shown):
-    """What a registry holds. `bytes` counts a file that versions share once for each of them."""
+    """What a registry holds. `bytes` counts a file that versions share once for each of them.
+
+    Attributes:
+        models: Name of each model -> what it holds.
+        problems: The journals that cannot be read, whose models are missing.
+    """
 
     models: dict[str, ModelUsage]
+    problems: tuple[Problem, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -454,7 +461,8 @@ class Usage(Shown):
         rows = [(name, m.versions, size(m.bytes)) for name, m in self.models.items()]
         table = Table("models", ("model", "versions", "size"), rows=rows, empty="no models")
         says = f"{self.versions} versions, {self.bytes:,} bytes"
-        return Page("usage", says, blocks=[table, self._bars()])
+        tone: Tone = "bad" if self.problems else ""
+        return Page("usage", says, tone=tone, blocks=[unread(self.problems), table, self._bars()])
 
     def _bars(self) -> Picture | None:
         if len(self.models) < 2:
@@ -472,9 +480,11 @@ class Usage(Shown):
 
 def usage(histories: Iterable[History]) -> Usage:
     """Count versions and bytes from the journals; no file is looked at."""
-    found: dict[str, Any] = {}
+    found: dict[str, ModelUsage] = {}
+    broken = Broken()
     for history in histories:
-        numbers = history.refresh().numbers()
-        size = sum(history.full(number).get("bytes", 0) for number in numbers)
-        found[history.line.display] = ModelUsage(versions=len(numbers), bytes=size)
-    return Usage(models=found)
+        with broken.aside(history.line.facts, history.line.decisions):
+            numbers = history.refresh().numbers()
+            size = sum(history.full(number).get("bytes", 0) for number in numbers)
+            found[history.line.display] = ModelUsage(versions=len(numbers), bytes=size)
+    return Usage(models=found, problems=broken.problems)

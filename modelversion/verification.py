@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 
 from modelversion import _json, layout
+from modelversion.broken import Broken, Problem
 from modelversion.checkpoint import Checkpoint, Pin
 from modelversion.display import Page, Shown, Table, Tone
 from modelversion.errors import (
@@ -19,6 +21,7 @@ from modelversion.files import VersionFiles
 from modelversion.governing import look
 from modelversion.home import Home
 from modelversion.inspection import problems as problems_of
+from modelversion.journal import Head
 from modelversion.proof import decision_problems
 from modelversion.records import Claim, VersionCommitted, VersionRecord
 from modelversion.refs import check_name
@@ -27,17 +30,6 @@ from modelversion.stages import Decisions
 from modelversion.state import Facts, Pointer, pointer
 from modelversion.storage import Store
 from modelversion.versions import Line, fetch
-
-
-@attrs.frozen
-class Problem:
-    """A broken file: its key below the registry's root, and what is wrong with it."""
-
-    key: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.key}: {self.what}"
 
 
 @attrs.frozen(kw_only=True)
@@ -155,9 +147,9 @@ def verify_line(line: Line) -> VerifyReport:
         # Decisions first: what they name was committed before.
         last = line.decisions.head()
         decided: Decisions = last.state
-        committed = _committed(line)
-        problems += [Problem(*found) for found in decision_problems(line, last, committed)]
-        for number, version in committed.items():
+        versions_of = committed(line)
+        problems += [Problem(*found) for found in decision_problems(line, last, versions_of)]
+        for number, version in versions_of.items():
             if number not in decided.deleted:
                 versions += 1
                 broken = list(_version_problems(line, version))
@@ -184,7 +176,8 @@ def _unadopted(line: Line) -> Iterator[Problem]:
         )
 
 
-def _committed(line: Line) -> dict[int, Pointer]:
+def committed(line: Line) -> dict[int, Pointer]:
+    """Give every version that was ever committed, also those that were deleted since."""
     head = line.facts.head()
     found: dict[int, Pointer] = {}
     for entry in line.facts.history(line.facts.start(), head):
@@ -229,9 +222,9 @@ def verify_registry(
         InvalidInputError: The checkpoint is another registry's.
     """
     problems = [] if since is None else list(_pinned_problems(home, since))
-    names, broken = _names(home)
+    known, broken = names(home)
     problems += broken
-    reports = [verify_line(open_line(name)) for name in names]
+    reports = [verify_line(open_line(name)) for name in known]
     return VerifyReport(
         subject=home.store.url,
         versions=sum(report.versions for report in reports),
@@ -241,7 +234,7 @@ def verify_registry(
     )
 
 
-def _names(home: Home) -> tuple[list[str], list[Problem]]:
+def names(home: Home) -> tuple[list[str], list[Problem]]:
     """Give the models: those of the registry's journal or, where that is broken, the folders."""
     policies = home.policies()
     problems = [] if policies is None else [Problem(*found) for found in problems_of(policies)]
@@ -266,8 +259,13 @@ def _is_name(folder: str) -> bool:
 # ---- checkpoints ---------------------------------------------------------------------------------
 
 
-def pin(home: Home, lines: Iterable[Line]) -> Checkpoint:
+def pin(home: Home, lines: Iterable[Line], *, broken: Broken | None = None) -> Checkpoint:
     """Note where every journal ends now.
+
+    Args:
+        home: The registry's place.
+        lines: Its models.
+        broken: Takes the journals that cannot be read; without it one of them is an error.
 
     Raises:
         NotARegistryError: The place is empty.
@@ -279,7 +277,10 @@ def pin(home: Home, lines: Iterable[Line]) -> Checkpoint:
     for line in lines:
         # Facts last: what the others name was committed before.
         journals += [line.observations, line.decisions, line.facts]
-    heads = {journal.folder: journal.head() for journal in journals}
+    heads: dict[str, Head] = {}
+    for journal in journals:
+        with contextlib.nullcontext() if broken is None else broken.aside(journal):
+            heads[journal.folder] = journal.head()
     return Checkpoint(
         registry=home.require_id(),
         time=home.now(),

@@ -56,8 +56,9 @@ def test_models_are_listed(run):
             "latest": 3,
             "stages": {"staging": [3]},
             "aliases": {"champion": 2},
+            "broken": [],
         },
-        {"model": "fraud", "versions": 1, "latest": 1, "stages": {}, "aliases": {}},
+        {"model": "fraud", "versions": 1, "latest": 1, "stages": {}, "aliases": {}, "broken": []},
     ]
     assert "champion 2" in run("list", form="text")[1]
     assert "| churn" in run("list", form="markdown")[1]
@@ -436,7 +437,7 @@ def test_what_is_broken_is_exit_code_1_in_every_form(run, url, line, form):
 
 @pytest.mark.parametrize("form", __main__.FORMATS)
 def test_an_audit_of_a_broken_journal_tells_what_is_broken(run, url, form):
-    """An edited entry is exit code 1 too, with the entry that does not fit; files are not made."""
+    """An edited entry is exit code 1 too, with the entry that does not fit; files say so too."""
     file = Path(url) / "models/churn/decisions/000000000003.json"
     data = file.read_bytes()
     file.unlink()
@@ -444,7 +445,8 @@ def test_an_audit_of_a_broken_journal_tells_what_is_broken(run, url, form):
 
     code, out, err = run("audit", "--html", "a.html", form=form)
 
-    assert code == 1 and not err and not Path("a.html").exists()
+    assert code == 1 and not err
+    assert "entry 4 does not continue entry 3" in Path("a.html").read_text()
     assert "entry 4 does not continue entry 3" in str(out)
 
 

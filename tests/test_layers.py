@@ -106,6 +106,7 @@ RANKS = {
     "auditing": 14,
     "phrases": 7,
     "stays": 8,
+    "broken": 6,
     "commands": 19,
     "copying": 14,
     "feed": 8,

@@ -317,7 +317,8 @@ def test_a_damaged_registry_is_shown_in_a_line(trained, tmp_path):
         path.write_bytes(b"[]")
     fresh = mv.Registry(trained.url)
 
-    for thing in (version, churn, versions, fresh):
+    assert "models/churn/journal  " in str(fresh) and "no models yet" not in str(fresh)
+    for thing in (version, churn, versions):
         assert re.match(r"\w+ cannot be shown: \w+Error: ", str(thing)), str(thing)
         assert "cannot be shown" in shown(thing)
 

@@ -7,6 +7,8 @@ from operator import itemgetter
 from typing import Any
 
 from modelversion._json import decode
+from modelversion.broken import Broken, Problem
+from modelversion.broken import table as unread
 from modelversion.display import Cell, Facts, Page, Section, Table, Text, Tone, shown, size, when
 from modelversion.history import History
 from modelversion.metrics import change, direction, is_number
@@ -82,13 +84,23 @@ def stages_of(history: History) -> dict[str, Sequence[int]]:
 def registry_page(url: str, histories: Iterable[History]) -> Page:
     """Describe a registry: its models, what is live in each, and what changed last."""
     found = list(histories)
-    rows = [_model_row(history.refresh()) for history in found[:_ROWS]]
+    rows: list[Sequence[Any]] = []
+    broken = Broken()
+    for history in found[:_ROWS]:
+        with broken.aside(history.line.facts, history.line.decisions):
+            rows.append(_model_row(history.refresh()))
+    problems, more = broken.problems, len(found) - len(found[:_ROWS])
     columns = ("model", "versions", "latest", "live", "last change", "by", "size")
-    table = Table("models", columns, rows=rows, more=len(found) - len(rows), empty="no models yet")
+    table = Table("models", columns, rows=rows, more=more, empty="no models yet")
     plural = "" if len(found) == 1 else "s"
     how = f"registry = modelversion.Registry({url!r})\nregistry[name].latest.load()"
     load = Section("How to load", [Text("code", how)])
-    return Page(url, f"{len(found)} model{plural}", blocks=[table, load if found else None])
+    return Page(
+        url,
+        f"{len(found)} model{plural}",
+        tone="bad" if problems else "",
+        blocks=[unread(problems), table if rows or not found else None, load if rows else None],
+    )
 
 
 def _model_row(history: History) -> Sequence[Any]:
@@ -206,15 +218,18 @@ def _how_to_load(standing: Standing, url: str) -> str:
 
 
 def versions_page(
-    rows: Sequence[Row], sparks: Callable[[Row], Mapping[str, Sequence[float]]]
+    rows: Sequence[Row],
+    sparks: Callable[[Row], Mapping[str, Sequence[float]]],
+    problems: Sequence[Problem] = (),
 ) -> Page:
     """Describe versions, of one model or of several."""
     shown = rows[:_ROWS]
     table = versions_table(shown, sparks=sparks)
     plural = "" if len(rows) == 1 else "s"
     more = len(rows) - len(shown)
-    blocks = [Table(table.name, table.columns, rows=table.rows, more=more)]
-    return Page("versions", f"{len(rows)} version{plural}", blocks=blocks)
+    blocks = [unread(problems), Table(table.name, table.columns, rows=table.rows, more=more)]
+    tone: Tone = "bad" if problems else ""
+    return Page("versions", f"{len(rows)} version{plural}", tone=tone, blocks=blocks)
 
 
 def versions_table(

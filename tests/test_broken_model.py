@@ -1,0 +1,289 @@
+"""One model whose journal is broken: the others are told of, and it is never passed over."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import modelversion as mv
+from modelversion import __main__
+from modelversion.errors import BrokenJournalWarning, JournalError, ModelVersionError
+
+LAST = 3  # as many decisions as there are in each model here
+
+
+def edited(folder):
+    """An entry in the middle says another name; the next does not continue it."""
+    file = sorted(folder.glob("*.json"))[0]
+    data = file.read_bytes()
+    file.unlink()
+    file.write_bytes(data.replace(b"ana@team", b"eva@team"))
+
+
+def holed(folder):
+    """An entry in the middle is gone."""
+    sorted(folder.glob("*.json"))[0].unlink()
+
+
+def garbled(folder):
+    """An entry is no JSON."""
+    file = sorted(folder.glob("*.json"))[-1]
+    file.unlink()
+    file.write_bytes(b"\x00" * 100)
+
+
+def from_the_future(folder):
+    """The last entry is of a kind that must be understood, and that a newer release wrote."""
+    file = sorted(folder.glob("*.json"))[-1]
+    value = json.loads(file.read_bytes())
+    value["event"] = {"kind": "stage.teleported", "must_understand": True}
+    file.unlink()
+    file.write_bytes(json.dumps(value).encode())
+
+
+HOW = [edited, holed, garbled, from_the_future]
+WHERE = ["decisions", "journal", "observations"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three models with saves, decisions and observations; `fraud` stands between two others."""
+    root = tmp_path / "registry"
+    registry = mv.Registry(root, actor="ana@team")
+    for name in ("churn", "fraud", "spam"):
+        for number in (1, 2):
+            registry.save(name, {"w": number}, params={"w": number})
+        registry[name][1].promote("staging", reason="first")
+        registry[name][2].promote("staging", reason="second")
+        registry[name][2].observe({"auc": 0.9}, n=10)
+        registry[name][2].observe({"auc": 0.8}, n=20)
+    return root
+
+
+@pytest.fixture(params=[pytest.param((h, w), id=f"{h.__name__}-{w}") for h in HOW for w in WHERE])
+def broken(root, request):
+    """The same, `fraud` broken in one of its journals in one of four ways; and in which."""
+    how, where = request.param
+    how(root / "models/fraud" / where)
+    return mv.Registry(root, actor="eve@team"), where
+
+
+def test_an_audit_reports_the_rest_and_names_the_broken_model(broken):
+    """What was done to the others, in full; what the broken journal does not tell is said."""
+    registry, where = broken
+
+    report = registry.audit()
+
+    assert not report and not report.ok
+    assert set(report.models) == {"churn", "fraud", "spam"}
+    whole = [row.what for row in report.rows if row.model == "churn"]
+    assert len(whole) == 1 + 2 + LAST + 2
+    assert len([row for row in report.rows if row.model == "spam"]) == len(whole)
+    (unread,) = report.unread
+    assert unread.key == f"models/fraud/{where}" and (
+        "verify" in unread.what or "newer" in unread.what
+    )
+    assert not [row for row in report.rows if row.journal == unread.key]
+    others = {"journal", "decisions", "observations"} - {where}
+    assert {row.journal for row in report.rows if row.journal.startswith("models/fraud/")} == {
+        f"models/fraud/{name}" for name in others
+    }
+    assert report.checkpoint.heads.keys() >= {"models/churn/journal", "models/spam/decisions"}
+    assert unread.key not in report.checkpoint.heads
+
+
+def test_an_audit_of_the_others_alone_fails_too_and_says_why(broken):
+    """The whole registry is verified, whatever is listed."""
+    registry, where = broken
+
+    report = registry.audit(models=["churn"])
+
+    assert not report and report.models == ("churn",)
+    assert f"models/fraud/{where}" in str(report)
+
+
+def test_each_form_of_an_audit_shows_what_is_broken(broken, tmp_path):
+    """Text, HTML, JSON, CSV and Markdown."""
+    registry, where = broken
+    report = registry.audit()
+    key = f"models/fraud/{where}"
+
+    rows = list(csv.DictReader(io.StringIO(report.to_csv())))
+
+    assert key in str(report) and key in report.to_html(tmp_path / "a.html").read_text()
+    assert key in report.to_markdown()
+    plain = json.loads(report.to_json())
+    assert plain["ok"] is False and plain["unread"][0]["key"] == key
+    loud = [row for row in rows if row["kind"] == "UNREAD"]
+    assert [row["journal"] for row in loud] == [key] and rows[0] == loud[0]
+    assert loud[0]["model"] == "fraud" and loud[0]["effective"] == "False"
+
+
+def test_events_are_those_of_the_rest_and_a_warning(broken):
+    """The broken journal is named, and its events come once it is mended."""
+    registry, where = broken
+
+    with pytest.warns(BrokenJournalWarning, match=f"models/fraud/{where}"):
+        events = registry.events()
+
+    assert {event.model for event in events} >= {"churn", "spam"}
+    assert [problem.key for problem in events.problems] == [f"models/fraud/{where}"]
+    assert f"models/fraud/{where}" in str(events)
+
+
+def test_a_cursor_waits_for_a_broken_journal(root, tmp_path):
+    """What was read before stays read; what was not is given once the journal is whole again."""
+    registry = mv.Registry(root)
+    cursor = registry.events().cursor
+    registry["fraud"][1].promote("production", reason="while nobody looked")
+    registry["churn"][1].promote("production")
+    file = sorted((root / "models/fraud/decisions").glob("*.json"))[-1]
+    data = file.read_bytes()
+    file.unlink()
+    file.write_bytes(b"{")
+    with pytest.warns(BrokenJournalWarning):
+        seen = mv.Registry(root).events(since=cursor)
+    assert [event.model for event in seen] == ["churn"]
+    file.unlink()
+    file.write_bytes(data)
+
+    after = mv.Registry(root).events(since=seen.cursor)
+
+    assert [event.model for event in after] == ["fraud"] and not after.problems
+
+
+def test_a_registry_at_a_moment_gives_the_rest(broken):
+    """The others are there, the broken one raises when it is asked for, and is named."""
+    registry, where = broken
+    if where == "observations":  # a moment does not need them
+        assert set(registry.at("2199-01-01").to_dict()["models"]) == {"churn", "fraud", "spam"}
+        return
+
+    then = registry.at("2199-01-01")
+
+    assert then["churn"].stages["staging"] == [2]
+    with pytest.raises(ModelVersionError, match="fraud"):
+        then["fraud"].to_dict()
+    plain = then.to_dict()
+    assert set(plain["models"]) == {"churn", "spam"}
+    assert [problem["key"] for problem in plain["broken"]] == [f"models/fraud/{where}"]
+    assert "spam at" in str(then)
+    # What is shown in short is of the decisions alone.
+    assert (f"models/fraud/{where}" in str(then)) is (where == "decisions")
+
+
+def test_a_search_gives_the_rest_and_a_warning(broken):
+    """Rows of the others; the broken one is named in what is shown."""
+    registry, where = broken
+    if where == "observations":
+        assert len(registry.search()) == 6
+        return
+
+    with pytest.warns(BrokenJournalWarning, match=f"models/fraud/{where}"):
+        found = registry.search(where="params.w = 2")
+
+    assert [version.ref for version in found] == ["churn:2", "spam:2"]
+    assert f"models/fraud/{where}" in str(found) and "models/fraud" in found._repr_html_()
+    assert [problem.key for problem in found[:1].problems] == [f"models/fraud/{where}"]
+
+
+def test_the_versions_of_a_broken_model_are_refused(broken):
+    """Asked for by name there is no rest to give."""
+    registry, where = broken
+    if where == "observations":  # versions do not need them
+        assert len(registry["fraud"].versions()) == 2
+        return
+
+    with pytest.raises(ModelVersionError):
+        registry["fraud"].versions()
+
+
+def test_a_registry_shows_the_rest_and_names_what_is_broken(broken):
+    """In a notebook and as text; usage too."""
+    registry, where = broken
+    if where == "observations":  # neither needs them
+        assert not registry.usage().problems
+        return
+
+    shown, usage = str(registry), registry.usage()
+
+    for text in (shown, str(usage)):
+        assert "churn" in text and "spam" in text and "cannot be read" in text
+    assert set(usage.models) == {"churn", "spam"}
+    assert [problem.key for problem in usage.problems] == [f"models/fraud/{where}"]
+
+
+def test_verify_names_the_entry_and_checks_the_rest(broken):
+    """All versions but those of the broken model are read."""
+    registry, where = broken
+
+    report = registry.verify()
+
+    assert not report and report.versions == 4
+    assert {problem.key.rsplit("/", 1)[0] for problem in report.problems} == {
+        f"models/fraud/{where}"
+    }
+
+
+def test_a_policy_reaches_the_others_before_it_is_said_that_one_is_broken(root):
+    """A broken model in the middle does not leave those behind it without the policy."""
+    edited(root / "models/fraud/decisions")
+    registry = mv.Registry(root, actor="eve@team")
+
+    with pytest.raises(JournalError, match="fraud"):
+        registry.set_policy("production", approvals=1)
+
+    for name in ("churn", "spam"):
+        assert registry[name].history()[-1].kind == "policy.adopted"
+
+
+@pytest.fixture
+def run(root, capsys, monkeypatch, tmp_path):
+    """Run the command line on the registry: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args):
+        code = __main__.main([*args, "--registry", str(root)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize("form", __main__.FORMATS)
+@pytest.mark.parametrize("command", ["audit", "events", "list", "verify"])
+def test_each_command_fails_shows_the_rest_and_names_it(run, root, command, form):
+    """Exit code 1, whatever the form."""
+    edited(root / "models/fraud/decisions")
+
+    code, out, _ = run(command, "--format", form)
+
+    assert code == 1
+    assert "fraud" in out and "does not continue" in out
+    assert command == "verify" or ("churn" in out and "spam" in out)
+
+
+def test_an_audit_writes_its_files_all_the_same(run, root):
+    """An HTML and a CSV file that name what is missing."""
+    edited(root / "models/fraud/decisions")
+
+    assert run("audit", "--html", "a.html", "--csv", "a.csv")[0] == 1
+
+    for name in ("a.html", "a.csv"):
+        text = Path(name).read_text()
+        assert "models/fraud/decisions" in text and "churn" in text
+
+
+@pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
+def test_an_audit_of_a_registry_whose_own_journal_is_broken(root, how):
+    """Its models are those of the folders, and all that they say is reported."""
+    how(root / "policies")
+    registry = mv.Registry(root)
+
+    report = registry.audit()
+
+    assert not report and [problem.key for problem in report.unread] == ["policies"]
+    assert {row.model for row in report.rows} == {"churn", "fraud", "spam"}
+    assert len(registry.audit(models=["churn"])) == 2 + LAST + 2
