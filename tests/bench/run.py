@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import itertools
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -54,6 +55,7 @@ class Sizes:
     saves: int = 60
     big: int = 512 * 2**20
     bigs: int = 9
+    big_saves: int = 25  # the speed of a disk varies more than that of memory
     reads: int = 200
     small_table: int = 1_000
     large_table: int = 100_000
@@ -61,7 +63,9 @@ class Sizes:
     imports: int = 15
 
 
-QUICK = Sizes(few=2, many=40, saves=3, big=16 * 2**20, bigs=1, reads=3, large_table=2_000)
+QUICK = Sizes(
+    few=2, many=40, saves=3, big=16 * 2**20, bigs=1, big_saves=1, reads=3, large_table=2_000
+)
 QUICK = Sizes(**{**vars(QUICK), "small_table": 100, "tables": 1, "imports": 1})
 
 
@@ -184,27 +188,41 @@ def shapes(sizes: Sizes) -> Iterator[tuple[str, int]]:
 
 def big_saves(folder: Path, sizes: Sizes) -> Iterator[Row]:
     for shape, parts in shapes(sizes):
-        value, path = arrays(sizes.big, parts), folder / "big.joblib"
-        registry = mv.Registry(folder / f"big-save-{parts}")
-        registry.save("big", {"small": 1})
-
-        def save(value: Any = value, registry: mv.Registry = registry) -> None:
-            for array in value:
-                array[0] += 1
-            registry.save("big", value)
-
-        def clear(path: Path = path, registry: mv.Registry = registry) -> None:
-            path.unlink(missing_ok=True)
-            latest = registry["big"].latest
-            if latest.number % 2 == 0:
-                registry.save("big", {"after": latest.number})
-                latest.delete(reason="room for the next")
-            os.sync()  # what the disk still has to do for one side must not be the other's time
-
-        jobs = {"mv": save, "joblib": lambda v=value, p=path: dump_synced(v, p)}
-        found = alternate(jobs, sizes.bigs, between=clear)
+        sides = BigSaves(folder / f"big-save-{parts}", arrays(sizes.big, parts))
+        jobs = {"mv": sides.save, "joblib": sides.dump}
+        found = alternate(jobs, sizes.big_saves, between=sides.renew)
         what = f"{shape} saved, with digests"
         yield ratio_row(what, "joblib.dump + fsync", found["mv"], found["joblib"], 1.3)
+
+
+class BigSaves:
+    """Both sides write to a new folder each time, and what they wrote is gone before the next.
+
+    What a filesystem gives back to the disk is slower to write to again; a side that wrote over
+    its own file, or whose files stayed, would meet another disk than the other.
+    """
+
+    def __init__(self, folder: Path, value: list[np.ndarray]) -> None:
+        self.folder, self.value = folder, value
+        self.renew()
+
+    def renew(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.registry = mv.Registry(self.folder)
+        self.registry.save("big", {"small": 1})
+        os.sync()  # what the disk still has to do for one side must not be the other's time
+
+    def save(self) -> None:
+        self._change()
+        self.registry.save("big", self.value)
+
+    def dump(self) -> None:
+        self._change()
+        dump_synced(self.value, self.folder / "big.joblib")
+
+    def _change(self) -> None:
+        for array in self.value:
+            array[0] += 1
 
 
 def memory(folder: Path, sizes: Sizes) -> Iterator[Row]:
