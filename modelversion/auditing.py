@@ -159,7 +159,6 @@ Made = Callable[[Any], Json]
 
 
 def _decisions(line: Line, log: Log, asked: Scope, made: Made) -> Iterator[AuditRow]:
-    effective = {found.position for found, _, _ in log.effective()}
     for found in log.decisions:
         if found.time in asked:
             told = {"position": found.position, "time": found.time, "event": found.event}
@@ -167,7 +166,7 @@ def _decisions(line: Line, log: Log, asked: Scope, made: Made) -> Iterator[Audit
                 line.decisions.folder,
                 {**told, "actor": to_json(found.actor)},
                 line.ref,
-                effective=found.position in effective,
+                effective=found.position in log.effective,
                 **_judged(found.event),
                 **made(found.number),
             )

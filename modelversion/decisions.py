@@ -113,16 +113,18 @@ def _move(stage: Stage, held: Pointer, entry: Entry, kept: Collection[int]) -> d
         pointer=held, position=entry.position, since=entry.time, spent=spent
     )
     excess = len(tenures) - MAX_TENURES
-    old = [number for number in tenures if number not in kept][: max(excess, 0)]
-    return {number: tenure for number, tenure in tenures.items() if number not in old}
+    if excess > 0:
+        for number in [number for number in tenures if number not in kept][:excess]:
+            del tenures[number]
+    return tenures
 
 
 def _leave(stage: Stage, numbers: set[int], now: str) -> dict[int, Tenure]:
     """Give the tenures after some versions went, their time counted."""
-    return {
-        number: attrs.evolve(tenure, spent=tenure.total(now)) if number in numbers else tenure
-        for number, tenure in stage.tenures.items()
-    }
+    tenures = dict(stage.tenures)
+    for number in numbers & tenures.keys():
+        tenures[number] = attrs.evolve(tenures[number], spent=tenures[number].total(now))
+    return tenures
 
 
 def _with_stage(state: Decisions, name: str, stage: Stage, used: int | None = None) -> Decisions:

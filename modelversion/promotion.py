@@ -28,7 +28,7 @@ from modelversion.judging import GateReport, Moment, Shelf, pin, policy_of, repo
 from modelversion.policies import asks
 from modelversion.schema import Json
 from modelversion.snapshot import check_text
-from modelversion.stages import Decisions
+from modelversion.stages import Decisions, Stage
 from modelversion.state import Pointer
 from modelversion.timeline import Decision, decision, decision_at, read
 from modelversion.versions import Line
@@ -151,11 +151,11 @@ def promote(candidate: Candidate, stage: Any, wish: Wish) -> Decision:
     # The commit may be visible and not durable yet, and tags count as they are now.
     line.facts.head()
     line.home.store.settle(line.facts.folder)
-    seen: list[tuple[int, ...]] = []
+    seen: list[Stage] = []
     event: list[Promoted] = []
 
     def decide(state: Decisions) -> Promoted:
-        seen.append(state.stage(name).live)
+        seen.append(state.stage(name))
         _refuse(candidate, name, state, wish.if_current)
         event[:] = [_judged(candidate, name, state, wish)]
         return event[0]
@@ -166,7 +166,7 @@ def promote(candidate: Candidate, stage: Any, wish: Wish) -> Decision:
         return decision_at(candidate.history, e.position)
     except GateFailedError as e:
         raise _told(candidate.history, name, seen, e) from None
-    if len(set(seen)) > 1:
+    if _moved(seen):
         text = f"{_holder(candidate.history, name, seen[-1])} came first; judged again against it"
         warnings.warn(text, StageMovedWarning, stacklevel=current.user_level())
     return decision(candidate.history, head, event[0])
@@ -184,27 +184,31 @@ def _refuse(candidate: Candidate, name: str, state: Decisions, if_current: IfCur
     if number in state.deleted:
         raise VersionNotFoundError(f"{line.ref(number)} was deleted")
     stage_named(state.rules.stages, name, line.display)
-    live = state.stage(name).live
-    there = live[-1] if live else None
+    stage = state.stage(name)
+    there = stage.live[-1] if stage.live else None
     if if_current is not ... and if_current != there:
         wanted = "nothing" if if_current is None else line.ref(if_current)
         raise StageMovedError(
-            f"{_holder(candidate.history, name, live)}, not {wanted}; look at it and decide again",
+            f"{_holder(candidate.history, name, stage)}, not {wanted}; look at it and decide again",
             current=there,
         )
     if there == number:
-        raise _AlreadyLive(state.stage(name).tenures[number].position)
+        raise _AlreadyLive(stage.tenures[number].position)
 
 
-def _holder(history: History, name: str, live: tuple[int, ...]) -> str:
+def _holder(history: History, name: str, stage: Stage) -> str:
     """Tell what is, or was a moment ago, in a stage, and who decided that."""
-    holds = history.line.ref(live[-1]) if live else "nothing"
-    moves = [
-        found
-        for found, before, after in read(history).effective()
-        if before.stage(name).live != after.stage(name).live == live
-    ]
-    return f"{name} holds {holds}" + (f" ({moves[-1]})" if moves else "")
+    if stage.live:
+        number = stage.live[-1]
+        why = decision_at(history, stage.tenures[number].position)
+        return f"{name} holds {history.line.ref(number)} ({why})"
+    # Who cleared it only the journal tells.
+    cleared = read(history).last_move(name) if stage.been else None
+    return f"{name} holds nothing" + (f" ({cleared})" if cleared else "")
+
+
+def _moved(seen: list[Stage]) -> bool:
+    return len({stage.live for stage in seen}) > 1
 
 
 def _judged(candidate: Candidate, name: str, state: Decisions, wish: Wish) -> Promoted:
@@ -245,10 +249,10 @@ def _record(state: Decisions, moment: Moment, found: GateReport) -> Json:
 
 
 def _told(
-    history: History, name: str, seen: list[tuple[int, ...]], error: GateFailedError
+    history: History, name: str, seen: list[Stage], error: GateFailedError
 ) -> GateFailedError:
     """Add who came first, where somebody did."""
-    if len(set(seen)) < 2:
+    if not _moved(seen):
         return error
     text = f"{error}\n{_holder(history, name, seen[-1])} came first, and it was judged again"
     return GateFailedError(text, report=error.report)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
 from typing import Any, overload
 
 import attrs
@@ -249,39 +252,69 @@ class Interval:
         }
 
 
+Turn = tuple[Decision, Decisions, Decisions]
+
+
+_Move = tuple[Decision, str, tuple[int, ...], tuple[int, ...]]
+
+
 class Log:
-    """A model's decisions with the state before and after each."""
+    """A model's decisions; states are folded again where one is asked for, and not kept.
+
+    A state shares little with the one before it: 10,000 of them took 50 MB.
+    """
 
     def __init__(self, history: History, entries: list[Json]) -> None:
         self.line: Line = history.line
         self.decisions = [Decision(history, entry) for entry in entries]
-        self.states: list[Decisions] = [Decisions()]
-        for i, entry in enumerate(entries, 1):
-            record = from_json(Entry, entry, f"{self.line.decisions.folder} entry {i}")
-            self.states.append(DECISIONS.step(self.states[-1], record))
         self._shelf = Shelf(history)
 
-    def effective(self) -> Iterator[tuple[Decision, Decisions, Decisions]]:
-        """Give each decision that is not void, with the state before and after it."""
-        for i, found in enumerate(self.decisions):
-            before, after = self.states[i : i + 2]
-            if after.void == before.void:
-                yield found, before, after
+    def turns(self) -> Iterator[Turn]:
+        """Give each decision with the state before and after it."""
+        after, folder = Decisions(), self.line.decisions.folder
+        for i, found in enumerate(self.decisions, 1):
+            record = from_json(Entry, found._entry, f"{folder} entry {i}")
+            before, after = after, DECISIONS.step(after, record, folder)
+            yield found, before, after
+
+    def state(self, count: int) -> Decisions:
+        """Give the state after so many decisions."""
+        last = deque(islice(self.turns(), count), maxlen=1)
+        return last[0][2] if last else Decisions()
 
     def at(self, when: str) -> Decisions:
         """Give the state at a time as stored."""
-        count = sum(1 for found in self.decisions if found.time <= when)
-        return self.states[count]
+        return self.state(sum(1 for found in self.decisions if found.time <= when))
+
+    @cached_property
+    def _told(self) -> tuple[frozenset[int], list[_Move]]:
+        """Give the positions of what is not void, and who left and who came into a stage when."""
+        effective, moves = [], []
+        for found, before, after in self.turns():
+            if after.void == before.void:
+                effective.append(found.position)
+                if found.kind in MOVES and found.stage is not None:
+                    old, new = before.stage(found.stage).live, after.stage(found.stage).live
+                    moves.append((found, found.stage, old, new))
+        return frozenset(effective), moves
+
+    @property
+    def effective(self) -> frozenset[int]:
+        """The positions of the decisions that are not void."""
+        return self._told[0]
+
+    def last_move(self, stage: str) -> Decision | None:
+        """Give the decision that last changed what is in a stage."""
+        moves = [found for found, name, old, new in self._told[1] if name == stage and old != new]
+        return moves[-1] if moves else None
 
     def intervals(self, stage: str | None) -> list[Interval]:
         """Give the stays in a stage, or in all, by when they began."""
         stays: list[Interval] = []
         running: dict[tuple[str, int], int] = {}
-        for found, before, after in self.effective():
-            name = found.stage
-            if found.kind not in MOVES or name is None or stage not in (None, name):
+        for found, name, old, new in self._told[1]:
+            if stage not in (None, name):
                 continue
-            old, new = before.stage(name).live, after.stage(name).live
             for number in (n for n in old if n not in new):
                 i = running.pop((name, number))
                 stays[i] = attrs.evolve(stays[i], until=found.time, ended=found)
@@ -293,7 +326,7 @@ class Log:
     def explain(self, position: int) -> Explanation:
         """Replay one decision."""
         found = self.decisions[position - 1]
-        before, after = self.states[position - 1 : position + 1]
+        _, before, after = next(islice(self.turns(), position - 1, None))
         if after.void > before.void:
             return void(found.event, subject=str(found))
         entry = {"position": position, "event": found.event}
@@ -315,7 +348,9 @@ def timeline(history: History, stage: str | None) -> Timeline:
     log = read(history)
     if stage is None:
         return Timeline(log, None)
-    known = dict.fromkeys([*rules_of(history.line).stages, *log.states[-1].stages])
+    known = dict.fromkeys(
+        [*rules_of(history.line).stages, *history.line.decisions.seen().state.stages]
+    )
     return Timeline(log, stage_named(known, stage, history.line.display))
 
 

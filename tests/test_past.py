@@ -1,5 +1,7 @@
 """A model, and a registry, as they were at a moment, and what is said of what was not there."""
 
+import tracemalloc
+
 import pytest
 
 import modelversion as mv
@@ -114,3 +116,28 @@ def test_an_empty_place_had_no_models(tmp_path):
 
     assert list(past) == [] and past.rules["policies"] == {}
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_long_history_keeps_no_state_for_each_decision(tmp_path, monkeypatch):
+    """What a history holds grows by its entries, not by a state of the model for each."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    registry = mv.Registry(tmp_path)
+    for number in range(60):
+        registry.save("churn", {"w": number})
+    churn = registry["churn"]
+
+    def grow(rounds):
+        for _ in range(rounds):
+            for number in range(1, 61):
+                churn[number].promote("staging", reason="again")
+        tracemalloc.start()
+        timeline = churn.history()
+        timeline.intervals()
+        size = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return size / len(timeline)
+
+    few, many = grow(1), grow(9)
+
+    assert many < few * 1.2
+    assert many < 6_000  # with a state for each it was 7,970

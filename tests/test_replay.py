@@ -35,7 +35,7 @@ def again(model, kind, edit, *, before=None):
     found = next(d for d in reversed(log.decisions) if d.kind == kind)
     event = copy.deepcopy(found.event)
     edit(event)
-    state = log.states[found.position - 1]
+    state = log.state(found.position - 1)
     entry = {"position": found.position, "event": event}
     return replay(log._shelf, entry, before(state) if before else state, subject="it").problems
 
@@ -79,7 +79,7 @@ def test_an_override_of_nothing_differs(churn):
     found = next(d for d in log.decisions if d.kind == "stage.promoted" and d.number == 3)
     entry = {"position": found.position, "event": {**found.event, "override": True}}
 
-    problems = replay(log._shelf, entry, log.states[found.position - 1], subject="it").problems
+    problems = replay(log._shelf, entry, log.state(found.position - 1), subject="it").problems
 
     assert problems == ("it is an override of nothing",)
 
