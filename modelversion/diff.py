@@ -15,11 +15,13 @@ from modelversion.differences import (
     data_changes,
     directions,
     file_changes,
+    how,
     kept_as,
     metrics,
     packages,
     patch,
     platform,
+    signature_changes,
     steps,
     unknown_data,
 )
@@ -56,7 +58,7 @@ class Diff(Shown):
         packages: Packages of other versions.
         environment: Python and the platform where they differ.
         files: Files that differ, with their sizes in bytes.
-        object: The object's type and serializer where they differ.
+        object: The object's type, serializer and signature where they differ.
         observed: What was measured last in production: reference, metric, recorded, observed, n.
         unknown: Data sets whose content cannot be compared, since one has no digest.
     """
@@ -104,6 +106,7 @@ class Diff(Shown):
                 _section("Packages", self.packages),
                 _section("Environment", self.environment),
                 _section("Steps", self.steps),
+                _section("Object", self.object),
                 _section("Files", self.files, show=size),
             ],
         )
@@ -148,7 +151,7 @@ def diff(before: Side, after: Side) -> Diff:
         packages=changes(packages(old.environment), packages(new.environment)),
         environment=changes(platform(old.environment), platform(new.environment)),
         files=tuple(file_changes(old, new)),
-        object=changes(kept_as(old), kept_as(new)),
+        object=(*changes(kept_as(old), kept_as(new)), *signature_changes(old, new)),
         observed=tuple(_observed(before, after)),
         unknown=tuple(unknown_data(old.data, new.data)),
         directions=directions(old) | directions(new),
@@ -200,21 +203,22 @@ def _causes(diff: Diff) -> Iterator[tuple[str, str, Any]]:
     """Give a line for whatever could explain a metric, what most often does first."""
     for item in diff.data:
         yield "data", f"{item.name} {item.what}", _data_said(item)
-    for part, found in (("param", diff.params), ("step", diff.steps), ("object", diff.object)):
-        for c in found:
-            how = f"{_said(c.before)} → {_said(c.after)}" if part != "step" else _step_said(c)
-            yield part, f"{c.name} {c.what}", how
+    parts = (("param", diff.params, _said), ("step", diff.steps, _step_said))
+    for part, changed, say in (*parts, ("object", diff.object, how)):
+        for c in changed:
+            yield part, f"{c.name} {c.what}", say(c)
     if diff.code:
         yield "code", "changed", _lines_of(diff.code)
     for part, found in (("package", diff.packages), ("environment", diff.environment)):
         for c in found[:_NAMED]:
-            yield part, f"{c.name} {c.what}", f"{_said(c.before)} → {_said(c.after)}"
+            yield part, f"{c.name} {c.what}", _said(c)
         if len(found) > _NAMED:
             yield part, f"{len(found) - _NAMED} more", "see below"
 
 
-def _said(value: Any) -> str:
-    return "not there" if value is None else str(value)
+def _said(changed: Changed) -> str:
+    sides = ("not there" if v is None else str(v) for v in (changed.before, changed.after))
+    return " → ".join(sides)
 
 
 def _step_said(changed: Changed) -> str:

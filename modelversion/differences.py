@@ -11,7 +11,13 @@ import attrs
 from modelversion._json import decode
 from modelversion.display import shape
 from modelversion.metrics import direction
-from modelversion.records import DataRecord, EnvironmentRecord, StepRecord, VersionRecord
+from modelversion.records import (
+    DataRecord,
+    EnvironmentRecord,
+    SignatureRecord,
+    StepRecord,
+    VersionRecord,
+)
 from modelversion.schema import Json, to_json
 
 _NOT_THERE = object()
@@ -219,3 +225,52 @@ def kept_as(record: VersionRecord) -> dict[str, Any]:
     if record.object is None:
         return {}
     return {"type": record.object.type, "serializer": record.object.serializer}
+
+
+# ---- signatures ----------------------------------------------------------------------------------
+
+_SIGNED = ("features", "feature_names", "outputs", "classes", "parameters", "call")
+_NAMED = 6
+
+
+def signature_changes(old: VersionRecord, new: VersionRecord) -> tuple[Changed, ...]:
+    """Give what differs in what two objects take and give, as far as it is known of both."""
+    if old.signature is None or new.signature is None:
+        return ()
+    return changes(_signed(old.signature), _signed(new.signature))
+
+
+def _signed(signature: SignatureRecord) -> dict[str, Any]:
+    """Give the parts of a signature; of a list that was too long its count and digest."""
+    known = {name: decode(getattr(signature, name)) for name in _SIGNED}
+    told = {name: value for name, value in known.items() if value not in (None, ())}
+    return {**told, **signature.left_out}
+
+
+def how(changed: Changed) -> str:
+    """Tell what became of a part of an object: names that came and went, or before and after."""
+    lists = [[] if side is None else side for side in (changed.before, changed.after)]
+    if not all(isinstance(side, (list, tuple)) for side in lists):
+        return f"{_side(changed.before)} → {_side(changed.after)}"
+    old, new = ({repr(item): item for item in side} for side in lists)
+    moves = [("+", new.keys() - old.keys(), new), ("-", old.keys() - new.keys(), old)]
+    said = [
+        f"{sign} {_few([v for k, v in of.items() if k in keys])}"
+        for sign, keys, of in moves
+        if keys
+    ]
+    return "; ".join(said) or "in another order"
+
+
+def _few(names: Sequence[Any]) -> str:
+    rest = len(names) - _NAMED
+    shown = ", ".join(map(str, names[:_NAMED]))
+    return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def _side(value: Any) -> str:
+    if value is None:
+        return "not there"
+    if isinstance(value, Mapping):
+        return f"{value.get('count')} of digest {str(value.get('sha256', 'unknown'))[:12]}"
+    return f"{len(value)} named" if isinstance(value, (list, tuple)) else str(value)

@@ -8,7 +8,7 @@ import attrs
 
 from modelversion._json import digest
 from modelversion.code import CELLS, ENTRY, PATCH, STEPS, encoded_values
-from modelversion.records import DataRecord, MetricRecord, StepRecord
+from modelversion.records import DataRecord, MetricRecord, SignatureRecord, StepRecord
 from modelversion.redaction import NOTHING_LIFTED, Known, Lifted, Redaction, Redactor
 from modelversion.schema import Json, evolve, from_json, to_json
 from modelversion.source.capture import Capture, Entry, Look
@@ -53,17 +53,18 @@ class Notes:
 
 
 def without_secrets(
-    notes: Notes, parts: Iterable[StepRecord], known: Known
-) -> tuple[Notes, tuple[StepRecord, ...], Json]:
+    notes: Notes, parts: Iterable[StepRecord], signature: SignatureRecord | None, known: Known
+) -> tuple[Notes, tuple[StepRecord, ...], SignatureRecord | None, Json]:
     """Redact everything that is recorded, at one place, so that nothing can be forgotten.
 
     Args:
         notes: What was recorded.
         parts: The parts of the object, which stand behind the steps.
+        signature: What the object takes and gives.
         known: What is secret in this process.
 
     Returns:
-        Notes and parts without their secrets, and the rules that found some, by path.
+        Notes, parts and signature without their secrets, and the rules that found some, by path.
     """
     redactor = Redactor(known, notes.lifted.paths, found=notes.redacted)
     # Values come first: what is secret by its name there is looked for in the texts.
@@ -86,7 +87,8 @@ def without_secrets(
         steps=tuple(steps[: len(notes.steps)]),
         step_sources={known_as[sha256]: text for sha256, text in sources.items()},
     )
-    return redacted, tuple(steps[len(notes.steps) :]), redactor.rules()
+    signature = signature and _signature(signature, redactor)
+    return redacted, tuple(steps[len(notes.steps) :]), signature, redactor.rules()
 
 
 def _digest(text: str) -> str:
@@ -108,6 +110,19 @@ def _step(step: StepRecord, i: int, redactor: Redactor) -> StepRecord:
         outputs=tuple(_data(item, redactor, f"{path}.outputs") for item in step.outputs),
         failed=step.failed and redactor.text(step.failed, f"{path}.failed"),
     )
+
+
+def _signature(signature: SignatureRecord, redactor: Redactor) -> SignatureRecord:
+    # Most have nothing secret, and a record is not made anew for that.
+    changed: Json = {}
+    for name in ("feature_names", "classes", "parameters"):
+        found = redactor.listed(getattr(signature, name), f"signature.{name}")
+        if found != getattr(signature, name):
+            changed[name] = found
+    call = signature.call and redactor.text(signature.call, "signature.call", code=True)
+    if call != signature.call:
+        changed["call"] = call
+    return evolve(signature, **changed) if changed else signature
 
 
 def _look(look: Look, redactor: Redactor) -> Look:

@@ -27,6 +27,7 @@ from modelversion.records import (
     DataRecord,
     EnvironmentRecord,
     FileRecord,
+    SignatureRecord,
     VersionRecord,
 )
 from modelversion.redaction import Redaction
@@ -119,6 +120,14 @@ class Recorded:
     def type(self) -> str | None:
         """The full name of the object's type, None without an object."""
         return None if self._record.object is None else self._record.object.type
+
+    @property
+    def signature(self) -> SignatureRecord | None:
+        """What the object takes and gives, None where its library does not tell, or none is kept.
+
+        Features and their names, classes, parameters of a module, or how a function is called.
+        """
+        return self._record.signature
 
     @property
     def params(self) -> Mapping[str, Any]:

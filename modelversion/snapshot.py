@@ -34,12 +34,14 @@ from modelversion.records import (
     FileRecord,
     ObjectRecord,
     Origin,
+    SignatureRecord,
     StepRecord,
     VersionRecord,
 )
 from modelversion.redaction import check_lifted, known_secrets, masked
 from modelversion.schema import Json, evolve, to_json
 from modelversion.serializers import for_object, secret_error
+from modelversion.signature import signature_of
 from modelversion.source.capture import Look
 from modelversion.storage import Blob, Withheld
 from modelversion.storage.spool import Spool
@@ -56,6 +58,7 @@ class Snapshot:
     """A version but for its number: files with digests, and records."""
 
     object: ObjectRecord | None
+    signature: SignatureRecord | None
     notes: Notes
     blobs: tuple[Blob, ...]
     code: CodeRecord | None
@@ -76,6 +79,7 @@ class Snapshot:
             content=self.content,
             description=notes.description,
             object=self.object,
+            signature=self.signature,
             params=notes.params,
             metrics=notes.metrics,
             data=notes.data,
@@ -272,6 +276,7 @@ class FrozenObject:
     record: ObjectRecord
     blobs: tuple[Blob, ...]
     parts: tuple[StepRecord, ...] = ()
+    signature: SignatureRecord | None = None
 
 
 def freeze(spool: Spool, value: Any) -> FrozenObject:
@@ -284,7 +289,8 @@ def freeze(spool: Spool, value: Any) -> FrozenObject:
     before = len(spool.blobs)
     with _named("object", value):
         record = for_object(value).dump(value, spool)
-    return FrozenObject(value, record, tuple(spool.blobs[before:]), _parts(value))
+    blobs = tuple(spool.blobs[before:])
+    return FrozenObject(value, record, blobs, _parts(value), signature_of(value))
 
 
 def _parts(value: Any) -> tuple[StepRecord, ...]:
@@ -385,16 +391,17 @@ def take(
     if taken is None and value is not NOTHING:
         with _named("object", value):
             record = for_object(value).dump(value, spool)
-        taken = FrozenObject(value, record, tuple(spool.blobs), _parts(value))
+        taken = FrozenObject(value, record, tuple(spool.blobs), _parts(value), signature_of(value))
     of_object = () if taken is None else taken.blobs
     rest = _spooled(spool, files)
-    parts = () if taken is None else taken.parts
-    notes, parts, redactions = without_secrets(notes, parts, known_secrets())
+    said = (taken.parts, taken.signature) if taken else ((), None)
+    notes, parts, signature, redactions = without_secrets(notes, *said, known_secrets())
     code, steps, noted = _add_notes(notes, spool)
     here = environment()
     blobs = (*of_object, *before, *rest, *noted)
     return Snapshot(
         object=None if taken is None else taken.record,
+        signature=signature,
         notes=attrs.evolve(notes, steps=steps),
         blobs=blobs,
         code=code,

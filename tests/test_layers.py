@@ -68,6 +68,7 @@ RANKS = {
     "graph": 5,
     "inputs": 7,
     "parts": 4,
+    "signature": 5,
     "steps": 6,
     "notes": 5,
     "tabular": 0,
@@ -132,6 +133,7 @@ PURE = {
     "notes",
     "redaction",
     "secret",
+    "signature",
     "state",
     "query",
     "events",
@@ -190,7 +192,11 @@ SIBLINGS = {
         "_machine": set(),
         "_packages": set(),
     },
-    "records": {"records": {"_made_by"}, "_made_by": set()},
+    "records": {
+        "records": {"_made_by", "_signature"},
+        "_made_by": set(),
+        "_signature": set(),
+    },
     "query": {
         "query": {"_tree", "_parse", "_evaluate"},
         "_evaluate": {"_tree"},

@@ -568,7 +568,12 @@ def stored(registry):
 @pytest.mark.parametrize(
     ("module", "name", "mutant", "given"),
     [
-        (snapshot, "without_secrets", lambda n, parts, known: (n, parts, {}), {"params": True}),
+        (
+            snapshot,
+            "without_secrets",
+            lambda n, p, s, known: (n, p, s, {}),
+            {"params": True},
+        ),
         (notes.Redactor, "value", lambda self, value, path, names=True: value, {"params": True}),
         (notes.Redactor, "text", lambda self, text, path, code=False: text, {"description": True}),
         (redaction.Watch, "__call__", lambda self, piece: None, {"object": True}),

@@ -162,8 +162,9 @@ def _cell(value: Any, limits: Limits, *, right: bool) -> Html:
     if share is not None:
         bar = tag("progress", value=f"{share:.4g}", max="1", aria_label="done")
         text = joined(bar, " ", text)
-    # The whole of what was cut can be read by pointing at it.
-    whole = shown(Cell(value.value), 80) if isinstance(value, Cell) and value.text else ""
+    # The whole of what was cut can be read by pointing at it, where it is one thing.
+    told = isinstance(value, Cell) and value.text and not isinstance(value.value, dict)
+    whole = shown(Cell(value.value), 80) if told else ""
     return tag(
         "td",
         toned(text, tone_of(value)),

@@ -15,6 +15,7 @@ from modelversion.records._made_by import InstalledFrom as InstalledFrom
 from modelversion.records._made_by import LockRecord as LockRecord
 from modelversion.records._made_by import PieceRecord as PieceRecord
 from modelversion.records._made_by import TextRecord as TextRecord
+from modelversion.records._signature import SignatureRecord as SignatureRecord
 from modelversion.schema import (
     OPTIONAL_BOOL,
     OPTIONAL_INT,
@@ -245,6 +246,7 @@ class VersionRecord:
     content: str = plain(str)
     description: str | None = plain(OPTIONAL_TEXT, None)
     object: ObjectRecord | None = one(ObjectRecord, None)
+    signature: SignatureRecord | None = one(SignatureRecord, None)
     params: Json = json_object()
     metrics: dict[str, MetricRecord] = by_name(MetricRecord)
     data: tuple[DataRecord, ...] = many(DataRecord)

@@ -22,7 +22,7 @@ from modelversion.redaction._process import known_secrets, masked, secret_watch
 from modelversion.redaction._text import BY_NAME, Redaction, redact_text, redact_url
 from modelversion.redaction._values import is_lifted, redact, redact_and_learn
 
-ROOTS = ("params", "tags", "description", "data", "source", "failed", "code", "steps")
+ROOTS = ("params", "tags", "description", "data", "source", "failed", "code", "steps", "signature")
 
 
 class Redactor:
@@ -57,6 +57,16 @@ class Redactor:
         self._found.extend(found)
         return text
 
+    def listed(self, values: tuple[Any, ...], path: str) -> tuple[Any, ...]:
+        """Give short texts, among what else there is, without their secrets.
+
+        Most lists have none, so they are looked through as one text first.
+        """
+        together = "\n".join(value for value in values if type(value) is str)
+        if _is_clean(together, self._known):
+            return values
+        return tuple(self.text(v, path) if type(v) is str else v for v in values)
+
     def _known_in_code(self) -> Known:
         """Give what is known, with what was secret by its name in records before this one.
 
@@ -83,6 +93,12 @@ def _remember(texts: Iterable[str]) -> None:
 
 def _of_prose(text: str, path: str, known: Known) -> tuple[str, tuple[Redaction, ...]]:
     return redact_text(text, path, known=known)
+
+
+@functools.lru_cache(maxsize=64)
+def _is_clean(text: str, known: Known) -> bool:
+    """Tell whether nothing in a text is secret; one version after the other has the same names."""
+    return redact_text(text, known=known)[0] == text
 
 
 @functools.lru_cache(maxsize=2048)

@@ -25,7 +25,7 @@ def run_page(
     """Describe a run: how it stands, and what was recorded so far, without its secrets."""
     # What git tells is not waited for.
     noted = attrs.evolve(noted, look=Look(noted.look.code))
-    notes, _, _ = without_secrets(noted, (), known_secrets())
+    notes, *_ = without_secrets(noted, (), None, known_secrets())
     code = notes.look.code
     state = state or "not started"
     says = f"committed as {version}" if version and not notes.failed else state

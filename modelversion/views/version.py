@@ -27,7 +27,14 @@ from modelversion.display.plots import lines
 from modelversion.history import History
 from modelversion.loading import Read, recorded_source
 from modelversion.metrics import direction, is_number, moved, series_of
-from modelversion.records import CodeRecord, DataRecord, EnvironmentRecord, VersionRecord
+from modelversion.records import (
+    CodeRecord,
+    DataRecord,
+    EnvironmentRecord,
+    SignatureRecord,
+    VersionRecord,
+)
+from modelversion.schema import to_json
 from modelversion.views.changes import last_changes
 from modelversion.views.model import Standing, against_live
 
@@ -82,6 +89,7 @@ def _facts(history: History, number: int, record: VersionRecord) -> Facts:
         {
             "description": record.description,
             "object": None if record.object is None else record.object.type,
+            "signature": _signature(record.signature),
             "saved": when(record.created_at),
             "by": Cell(record.actor.name, f"{record.actor.name} ({_known(record.actor.source)})"),
             "made from": ", ".join(record.parents),
@@ -91,6 +99,10 @@ def _facts(history: History, number: int, record: VersionRecord) -> Facts:
             "digest": short(history.pointer(number).sha256),
         }
     )
+
+
+def _signature(signature: SignatureRecord | None) -> Cell:
+    return Cell(None) if signature is None else Cell(to_json(signature), str(signature))
 
 
 def _known(source: str) -> str:
