@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import linecache
 import os
 import subprocess
 import sys
@@ -384,6 +385,16 @@ def test_code_of_exec_has_no_source(registry):
     assert code.source() is None
     assert list(wrong.missing.values()) == ["edited since import"]
     assert "source not available" in str(code)
+
+
+def test_code_of_exec_is_not_taken_for_the_program_on_the_command_line(registry, monkeypatch):
+    """Both are named `<string>`; the text of `python -c` is listed there, as Python 3.13 does."""
+    program = ("import modelversion\n",)
+    monkeypatch.setitem(linecache.cache, "<string>", (20, None, [*program], "<string>"))
+    made = {}
+    exec("def train():\n    return {'w': 3}\n", made)
+
+    assert list(code_of(registry, made["train"]).missing.values()) == ["made by exec or typed in"]
 
 
 def test_a_module_in_an_archive_has_its_source(project):

@@ -124,6 +124,9 @@ def index_of_cell(text: str, flags: int) -> Index | None:
 # ---- reading -------------------------------------------------------------------------------------
 
 _READ: dict[str, list[Text]] = {}
+# Whatever is given to `exec` has this name, and since Python 3.13 what is given to `python -c` is
+# listed under it.
+_STRING = "<string>"
 
 
 def remember(name: str, scope: dict[str, Any]) -> None:
@@ -201,7 +204,7 @@ def text_of(code: types.CodeType, scope: dict[str, Any], *, function: Any = None
 def _find(function: Any, code: types.CodeType, scope: dict[str, Any]) -> Text | str:
     found = False
     for text in texts(code.co_filename, scope):
-        found = True
+        found = found or text.name != _STRING
         if _fits(text, function, code, scope):
             return text
     return "edited since import" if found else "made by exec or typed in"
