@@ -62,14 +62,14 @@ def track(
 
     Raises:
         InvalidNameError: The name is no model name, or says nothing.
-        InvalidValueError: An option is not one of those that there are.
+        InvalidInputError: An option is not one of those that there are, or `registry` is none.
         SecretError: At the call, if the result holds a secret; it is in `.value`.
         SaveError: At the call, if the commit failed: the result is in `.value`.
     """
     from modelversion.tracking import check_options, track_as_named
     from modelversion.tracking import track as track_into
 
-    target = _default_target if registry is None else registry._writer.target
+    target = _default_target if registry is None else _target_in(registry)
     options = check_options(
         ignore, returns, on_error, not_secret=not_secret, allow_secrets=allow_secrets
     )
@@ -82,6 +82,17 @@ def _default_target() -> Target:
     from modelversion.registry import Registry
 
     return Registry()._writer.target()
+
+
+def _target_in(registry: Any) -> Callable[[], Target]:
+    from modelversion.errors import InvalidInputError
+    from modelversion.registry import Registry
+
+    if not isinstance(registry, Registry):
+        # A URL may hold a password, so it is not shown.
+        found = f"found a {type(registry).__name__}; open one with modelversion.Registry(...)"
+        raise InvalidInputError(f"registry must be a Registry, {found}")
+    return registry._writer.target
 
 
 def load(reference: str, *, mmap: bool = False, allow_pickle: Allow | None = None) -> Any:

@@ -433,7 +433,10 @@ class Registry(Oversight, Shown):
         from modelversion.version import Version
 
         if not isinstance(to, Registry):
-            raise InvalidInputError(f"to must be a Registry, found {to!r:.80}")
+            raise InvalidInputError(
+                f"to must be a Registry, found a {type(to).__name__}; open one with "
+                "modelversion.Registry(...)"
+            )
         items = [what] if isinstance(what, (str, Version)) else list(what)
         chosen = [self._own(item) for item in items]
         courier = Courier(self._home, self._history, to._home, to._writer.receive)

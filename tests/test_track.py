@@ -712,3 +712,11 @@ def test_a_variable_of_something_else_is_no_rank(registry, monkeypatch, variable
         run.log_model({"w": 1})
 
     assert run.version.ref == "churn:1"
+
+
+def test_an_address_is_no_registry():
+    """It says to open one, and does not show what a URL may hold."""
+    with pytest.raises(mv.errors.InvalidInputError, match=r"found a str; open one") as caught:
+        mv.track("clf", registry="s3://user:password@host/models")
+
+    assert "password" not in str(caught.value)
