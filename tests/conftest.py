@@ -42,6 +42,16 @@ def environment(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def no_bytecode(monkeypatch):
+    """Modules are read from their sources.
+
+    Python believes byte code of an earlier text where an edit kept the second and the size.
+    """
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+@pytest.fixture(autouse=True)
 def memory():
     """The empty store behind `memory://`, emptied again after the test."""
     wait_for_merges()
