@@ -22,7 +22,7 @@ from modelversion.governing import append, rules_of
 from modelversion.history import History
 from modelversion.moments import moment
 from modelversion.records import AliasDeleted, AliasSet
-from modelversion.refs import LATEST, check_alias
+from modelversion.refs import LATEST, check_alias, check_selector
 from modelversion.serializers import Allow
 from modelversion.stages import Decisions
 from modelversion.table import Versions, best, select
@@ -89,15 +89,8 @@ class Model(Shown):
             VersionNotFoundError: There is no such version, it was deleted, or the stage is empty.
             AliasNotFoundError: There is no such stage or alias.
         """
-        if isinstance(selector, bool) or not isinstance(selector, (int, str)):
-            raise InvalidInputError(
-                f"{self.name}[...] takes a number, a stage or an alias, found {selector!r}"
-            )
-        if isinstance(selector, str):
-            selector = selector.lower()
-        if selector == 0:
-            raise VersionNotFoundError(f"{self.name} has no version 0; numbers begin with 1")
-        return Version(self._history, resolve(self._line, selector), self._allow)
+        chosen = check_selector(selector, f"{self.name}[...]")
+        return Version(self._history, resolve(self._line, chosen), self._allow)
 
     def __len__(self) -> int:
         return len(self._line.live())

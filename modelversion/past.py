@@ -13,7 +13,6 @@ from modelversion._json import decode
 from modelversion.broken import Broken, Problem
 from modelversion.errors import (
     AliasNotFoundError,
-    InvalidInputError,
     ModelNotFoundError,
     VersionNotFoundError,
 )
@@ -21,7 +20,7 @@ from modelversion.history import History
 from modelversion.home import Home
 from modelversion.judging import Shelf
 from modelversion.records import Entry
-from modelversion.refs import LATEST, check_name
+from modelversion.refs import LATEST, check_name, check_selector
 from modelversion.schema import Json, from_json
 from modelversion.serializers import Allow
 from modelversion.stages import Decisions
@@ -105,17 +104,12 @@ class ModelAt:
             VersionNotFoundError: It was not there, or the stage was empty.
             AliasNotFoundError: There was no such stage or alias.
         """
-        if isinstance(selector, bool) or not isinstance(selector, (int, str)):
-            raise InvalidInputError(
-                f"{self._line.display} at a moment takes a number, a stage or an alias, found "
-                f"{selector!r:.60}"
-            )
-        return Version(self._history, self._pointer(selector), self._allow)
+        chosen = check_selector(selector, f"{self._line.display} at a moment")
+        return Version(self._history, self._pointer(chosen), self._allow)
 
     def _pointer(self, selector: int | str) -> Pointer:
-        name = selector.lower() if isinstance(selector, str) else None
-        if name is not None and name != LATEST:
-            return self._named(name)
+        if isinstance(selector, str) and selector != LATEST:
+            return self._named(selector)
         numbers = self.numbers
         number = selector if isinstance(selector, int) else (numbers or [0])[-1]
         if number not in numbers:

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from modelversion.errors import InvalidNameError, InvalidReferenceError
+from modelversion.errors import InvalidInputError, InvalidNameError, InvalidReferenceError
 
 LATEST = "latest"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -109,12 +109,31 @@ def parse(text: Any) -> Ref:
 
 _MARKS = re.compile(r"[:@]")
 _MLFLOW_MARKS = re.compile(r"[:@/]")
+_NUMBER = re.compile(r"[vV]?(\d{1,12})", re.ASCII)
 
 
 def _selector(text: str, *, at: bool) -> int | str:
-    number = re.fullmatch(r"[vV]?(\d{1,12})", text, re.ASCII)
+    number = _NUMBER.fullmatch(text)
     if number and not at:
         return int(number[1])
     if text.lower() == LATEST:
         return LATEST
     return check_name(text, "alias")
+
+
+def check_selector(value: Any, where: str) -> int | str:
+    """Give what selects a version of a model: a number, `latest`, or a name in lower case.
+
+    Args:
+        value: A number, as an int or as `"3"` or `"v3"`, or a name.
+        where: What it selects from, as errors print it, such as `churn[...]`.
+
+    Raises:
+        InvalidInputError: It is neither a number nor text.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise InvalidInputError(f"{where} takes a number, a stage or an alias, found {value!r:.60}")
+    number = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    if number:
+        return int(number[1])
+    return value.lower() if isinstance(value, str) else value

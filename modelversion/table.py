@@ -209,7 +209,7 @@ def _question(
     )
 
 
-def best(rows: Iterable[Row], metric: str, *, name: str, higher: bool | None) -> list[Row]:
+def best(rows: Sequence[Row], metric: str, *, name: str, higher: bool | None) -> list[Row]:
     """Order rows from the best value of a metric on; withdrawn, failed ones and NaN are left out.
 
     Raises:
@@ -226,7 +226,7 @@ def best(rows: Iterable[Row], metric: str, *, name: str, higher: bool | None) ->
             directions.add(history.higher_is_better(number, metric))
     if not found:
         raise VersionNotFoundError(
-            f"no version of {name} has the metric {metric!r}; "
+            f"no version of {name} has the metric {metric!r}; metrics: {_names(rows)}; "
             "withdrawn and failed ones do not count"
         )
     if higher not in (None, True, False):
@@ -234,6 +234,11 @@ def best(rows: Iterable[Row], metric: str, *, name: str, higher: bool | None) ->
     up = _direction(directions, metric, higher)
     found.sort(key=lambda item: item[0], reverse=up)
     return [row for _, row in found]
+
+
+def _names(rows: Iterable[Row]) -> str:
+    names = {name for history, number in rows for name in history.full(number).get("metrics", {})}
+    return ", ".join(sorted(names)[:20]) or "none"
 
 
 def _direction(directions: set[bool | None], metric: str, higher: bool | None) -> bool:

@@ -26,6 +26,7 @@ from modelversion.records import (
     TagsChanged,
 )
 from modelversion.redaction import known_secrets, redact
+from modelversion.refs import check_selector
 from modelversion.serializers import Allow
 from modelversion.snapshot import check_tags, check_text
 from modelversion.stages import Decisions
@@ -200,17 +201,24 @@ class Version(Recorded, Shown):
         current.loaded(value, line.label(number))
         return value
 
-    def diff(self, other: Version) -> Diff:
+    def diff(self, other: Version | int | str) -> Diff:
         """Compare it with another version, of this model or of any: what changed since that one.
 
         Metrics with their direction, params, data by column, steps, the source as a patch,
         packages, files, and the object's type; falsy if nothing differs.
 
         Args:
-            other: The version to compare with, the earlier one as a rule.
+            other: The version to compare with, the earlier one as a rule; a number, a stage or an
+                alias is one of the same model.
+
+        Raises:
+            NotFoundError: There is no such version.
         """
         from modelversion.diff import diff, side_of
 
+        if not isinstance(other, Version):
+            chosen = check_selector(other, "diff")
+            other = Version(self._history, resolve(self._line, chosen), self._allow)
         return diff(*(side_of(v._history, v.number, v._open()) for v in (other, self)))
 
     def lineage(self) -> Lineage:

@@ -338,8 +338,9 @@ def _number(line: Line, selector: int | str | None, facts: Facts, decided: Decis
     if isinstance(selector, int) and selector > 0:
         return selector
     back = -selector if isinstance(selector, int) else 1
-    live = live_numbers(facts, decided)
-    for number in live:
+    if selector == 0:
+        raise VersionNotFoundError(f"{line.display} has no version 0; numbers begin with 1")
+    for number in live_numbers(facts, decided):
         back -= 1
         if back == 0:
             return number

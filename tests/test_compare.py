@@ -93,6 +93,22 @@ def test_a_version_does_not_differ_from_itself(pair):
     assert repr(diff) == "<Diff churn:1 -> churn:1: the same>"
 
 
+@pytest.mark.parametrize("other", [1, "1", "v1", -2, "champion"])
+def test_a_diff_takes_what_selects_a_version(pair, other):
+    """Of the same model, as `compare` takes it."""
+    pair.set_alias("champion", 1)
+
+    assert pair[2].diff(other).to_dict() == pair[2].diff(pair[1]).to_dict()
+
+
+def test_a_diff_with_what_is_no_version_is_refused(pair):
+    """It says what is taken, and which versions there are."""
+    with pytest.raises(mv.errors.InvalidInputError, match="diff takes a number, a stage or an"):
+        pair[2].diff(None)
+    with pytest.raises(mv.errors.VersionNotFoundError, match="no version churn:9"):
+        pair[2].diff(9)
+
+
 def test_a_diff_that_ignores_params_would_be_found(pair, monkeypatch):
     """The mutant that finds no change fails the tests above."""
     monkeypatch.setattr("modelversion.diff.changes", lambda before, after: ())

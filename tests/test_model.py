@@ -34,6 +34,8 @@ def numbers(versions):
         ("Latest", 3),
         ("champion", 2),
         ("CHAMPION", 2),
+        ("2", 2),
+        ("v2", 2),
     ],
 )
 def test_versions_are_picked(churn, selector, number):
@@ -53,7 +55,8 @@ def test_versions_are_picked(churn, selector, number):
         (10**30, VersionNotFoundError),
         ("challenger", AliasNotFoundError),
         ("", AliasNotFoundError),
-        ("3", AliasNotFoundError),
+        ("4", VersionNotFoundError),
+        ("v0", VersionNotFoundError),
         ("\ud800", AliasNotFoundError),
     ],
 )

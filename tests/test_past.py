@@ -66,6 +66,7 @@ def test_tags_are_those_of_the_moment(moments):
         ("cleared", "staging", AliasNotFoundError, "no stage or alias 'staging' at .*stages: qa"),
         ("saved", "champion", AliasNotFoundError, "aliases: none"),
         ("staged", "nobody", AliasNotFoundError, "aliases: champion"),
+        ("staged", "v2", VersionNotFoundError, "had no version 2 at"),
         ("staged", True, InvalidInputError, "takes a number, a stage or an alias, found True"),
         ("staged", 1.5, InvalidInputError, "found 1.5"),
         ("staged", None, InvalidInputError, "found None"),
