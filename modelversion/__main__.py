@@ -108,11 +108,10 @@ def _common(parser: argparse.ArgumentParser | None = None) -> argparse.ArgumentP
 
 
 def _number(text: str) -> int:
-    return int(text)
-
-
-def _current(text: str) -> int | None:
-    return None if text.lower() == "none" else int(text)
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
 
 
 def _hours(text: str) -> float:
@@ -174,7 +173,7 @@ _COMMANDS: tuple[tuple[str, commands.Command, list[Argument]], ...] = (
             _REF,
             _STAGE,
             _arg("--reason", help="why; a policy may want it"),
-            _arg("--if-current", type=_current, default=..., metavar="N", help="a number or none"),
+            _arg("--if-current", default=..., metavar="N", help="a version, or none"),
             _arg("--override", action="store_true", help="pass over what is not met; recorded"),
             _arg("--to", metavar="URL", help="copy it into this registry and promote it there"),
         ],
@@ -188,7 +187,7 @@ _COMMANDS: tuple[tuple[str, commands.Command, list[Argument]], ...] = (
             _MODEL,
             _STAGE,
             _REASON,
-            _arg("--to", type=_number, metavar="N", help="a version that was there before"),
+            _arg("--to", metavar="N", help="a version that was there before"),
             _DRY,
         ],
     ),
@@ -202,7 +201,7 @@ _COMMANDS: tuple[tuple[str, commands.Command, list[Argument]], ...] = (
     (
         "withdraw",
         commands.withdraw,
-        [_REF, _REASON, _arg("--use-instead", type=_number, metavar="N", help="another version")],
+        [_REF, _REASON, _arg("--use-instead", metavar="N", help="another version")],
     ),
     ("restore", commands.restore, [_REF, _REASON]),
     ("copy", commands.copy, [_arg("refs", metavar="REF", nargs="+"), _TO]),

@@ -19,6 +19,7 @@ from modelversion.broken import Problem, table
 from modelversion.checkpoint import Checkpoint
 from modelversion.display import Cell, Facts, Page, Section, Shown, Table, Text, when
 from modelversion.schema import Json
+from modelversion.stages import between
 from modelversion.timeline import Interval
 from modelversion.verification import VerifyReport
 
@@ -49,6 +50,8 @@ class AuditRow:
         effective: False for an entry that made no sense where it stands and changed nothing.
         journal: The folder of the journal.
         position: The entry's number there.
+        clock: What the clock of who did it said, where it was more than a second behind the entry
+            before; `time` is then that of the entry before.
     """
 
     time: str
@@ -68,6 +71,7 @@ class AuditRow:
     effective: bool = True
     journal: str
     position: int
+    clock: str | None = None
 
     def to_dict(self) -> Json:
         """Give it as plain JSON."""
@@ -193,6 +197,7 @@ class AuditReport(Shown):
                         "time": span,
                         "models": ", ".join(self.models),
                         "actors": _declared(self.rows),
+                        "clocks": _behind(self.rows),
                         "checkpoint": self.checkpoint.digest,
                     }
                 ),
@@ -248,6 +253,17 @@ def _declared(rows: Iterable[AuditRow]) -> str:
     if sources == [SIGNED]:
         return "signed"
     return f"self-declared ({', '.join(sources)})"
+
+
+def _behind(rows: Sequence[AuditRow]) -> str | None:
+    """Say how far clocks were behind: the times of what they wrote are those of entries before."""
+    gaps = [between(row.clock, row.time) for row in rows if row.clock is not None]
+    if not gaps:
+        return None
+    seconds = max(gaps) // 1_000_000
+    longest = f"{seconds // 86_400} days" if seconds >= 2 * 86_400 else f"{seconds} s"
+    entries = "1 entry" if len(gaps) == 1 else f"{len(gaps)} entries"
+    return f"behind the entry before in {entries}, by up to {longest}; `clock` has what they said"
 
 
 def _problems(verified: VerifyReport) -> Table | None:

@@ -15,7 +15,7 @@ import attrs
 from modelversion import _json
 from modelversion.audit import AuditReport, AuditRow
 from modelversion.broken import Broken
-from modelversion.errors import ModelVersionError
+from modelversion.errors import InvalidInputError, ModelVersionError
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.hooks import event_of
@@ -24,6 +24,7 @@ from modelversion.moments import moment
 from modelversion.phrases import Ref, phrase
 from modelversion.records import VersionCommitted
 from modelversion.schema import Json, to_json
+from modelversion.stages import between
 from modelversion.state import Pointer
 from modelversion.timeline import Interval, Log, read
 from modelversion.verdicts import verdict_from
@@ -52,10 +53,13 @@ def scope(since: Any, until: Any) -> Scope:
     Raises:
         InvalidInputError: They are no times.
     """
-    return Scope(
-        None if since is None else moment(since, "since", end=False),
-        None if until is None else moment(until, "until", end=True),
-    )
+    first = None if since is None else moment(since, "since", end=False)
+    last = None if until is None else moment(until, "until", end=True)
+    if first is not None and last is not None and first > last:
+        raise InvalidInputError(
+            f"since {since!s:.60} is after until {until!s:.60}; nothing lies between them"
+        )
+    return Scope(first, last)
 
 
 def audit(
@@ -151,20 +155,28 @@ def _row(folder: str, entry: Json, ref: Ref, **more: Any) -> AuditRow:
         override=event.data.get("override") is True,
         journal=folder,
         position=event.position,
+        clock=_behind(entry),
         **more,
     )
 
 
+def _behind(entry: Json) -> str | None:
+    """Give what the writer's clock said, where that is not just the time of the entry."""
+    clock, time = entry.get("clock"), entry["time"]
+    # Entries are kept a microsecond apart, and good clocks differ by less than a second.
+    return clock if isinstance(clock, str) and between(clock, time) > _SECOND else None
+
+
+_SECOND = 1_000_000
 Made = Callable[[Any], Json]
 
 
 def _decisions(line: Line, log: Log, asked: Scope, made: Made) -> Iterator[AuditRow]:
     for found in log.decisions:
         if found.time in asked:
-            told = {"position": found.position, "time": found.time, "event": found.event}
             yield _row(
                 line.decisions.folder,
-                {**told, "actor": to_json(found.actor)},
+                found._entry,
                 line.ref,
                 effective=found.position in log.effective,
                 **_judged(found.event),

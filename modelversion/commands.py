@@ -18,6 +18,7 @@ from modelversion.broken import Broken, table
 from modelversion.display import Facts, Page, Shown, Table, Tone, when
 from modelversion.errors import GateFailedError, InvalidInputError
 from modelversion.model import Model
+from modelversion.refs import Ref, parse
 from modelversion.registry import Registry
 from modelversion.schema import Json, to_json
 from modelversion.timeline import Decision
@@ -72,7 +73,8 @@ def _models(registry: Registry) -> Outcome:
     models = Table("models", names, rows=cells, empty="no models")
     unread = table(broken.problems)
     tone: Tone = "bad" if unread else ""
-    page = Page(registry.url, _count(rows, "model"), tone=tone, blocks=[unread, models])
+    says = _count(rows, "model") + ("; no registry is here yet" if registry.id is None else "")
+    page = Page(registry.url, says, tone=tone, blocks=[unread, models])
     return Outcome(rows, _Display(page), FAILED if unread else OK)
 
 
@@ -200,12 +202,36 @@ def promote(registry: Registry, args: argparse.Namespace) -> Outcome:
             args.stage,
             reason=args.reason,
             override=args.override,
-            if_current=args.if_current,
+            if_current=_current(args.ref, args.if_current),
             to=None if args.to is None else Registry(args.to, actor=args.actor),
         )
     except GateFailedError as e:
         return Outcome(e.report.to_dict(), e.report, FAILED)
     return Outcome(decision.to_dict(), decision)
+
+
+def _current(ref: str, text: Any) -> Any:
+    """Read what `--if-current` names: a version, `none`, or nothing at all."""
+    if text is ...:
+        return text
+    return None if text.lower() == "none" else _number(parse(ref).model, text)
+
+
+def _number(model: str, text: str) -> int:
+    """Read the number of a model's version, also as a reference prints it.
+
+    Raises:
+        InvalidInputError: It is none, or of another model.
+    """
+    try:
+        ref = parse(text if ":" in text else f"{model}:{text}")
+    except InvalidInputError:
+        ref = Ref("")
+    if ref.model.lower() != model.lower() or not isinstance(ref.selector, int):
+        raise InvalidInputError(
+            f"{text!r:.80} is no version of {model}; give its number, such as 3 or {model}:3"
+        )
+    return ref.selector
 
 
 def approve(registry: Registry, args: argparse.Namespace) -> Outcome:
@@ -223,7 +249,8 @@ def reject(registry: Registry, args: argparse.Namespace) -> Outcome:
 def rollback(registry: Registry, args: argparse.Namespace) -> Outcome:
     """Put back what was in a stage before."""
     model = registry[args.model]
-    report = model.rollback(args.stage, reason=args.reason, to=args.to, dry_run=args.dry_run)
+    to = None if args.to is None else _number(args.model, args.to)
+    report = model.rollback(args.stage, reason=args.reason, to=to, dry_run=args.dry_run)
     return Outcome(report.to_dict(), report)
 
 
@@ -248,7 +275,8 @@ def clear(registry: Registry, args: argparse.Namespace) -> Outcome:
 def withdraw(registry: Registry, args: argparse.Namespace) -> Outcome:
     """Say that a version is not to be used; every load of it warns."""
     version = registry.get(args.ref)
-    version.withdraw(reason=args.reason, use_instead=args.use_instead)
+    instead = None if args.use_instead is None else _number(version.model, args.use_instead)
+    version.withdraw(reason=args.reason, use_instead=instead)
     return _standing(version)
 
 

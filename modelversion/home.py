@@ -199,6 +199,8 @@ class Home:
             ModelNotFoundError: There is none; the nearest name is suggested.
         """
         if name not in self._names and name not in self.models():
+            if self.id() is None:
+                raise ModelNotFoundError(f"no model {name!r}: {no_registry(self.store.url)}")
             raise ModelNotFoundError(_no_model(name, self._names, self.store.url))
 
     def create_model(self, name: str, display: str) -> None:
@@ -273,6 +275,11 @@ def _registry_id(data: bytes, url: str) -> str:
     if not isinstance(value, dict) or "format" not in value or "id" not in value:
         raise NotARegistryError(f"{what} is not the one of a registry; choose another folder")
     return from_json(RegistryRecord, value, what).id
+
+
+def no_registry(url: str) -> str:
+    """Say that a place is empty, which a typo in its address makes it."""
+    return f"there is no registry at {url} yet; check the address"
 
 
 def _no_model(name: str, known: dict[str, str], url: str) -> str:

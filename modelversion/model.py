@@ -242,10 +242,7 @@ class Model(Shown):
             VersionNotFoundError: There is no such version, or it was deleted.
         """
         name = check_alias(alias)
-        selector = version.number if isinstance(version, Version) else version
-        if isinstance(version, Version) and version not in self:
-            raise VersionNotFoundError(f"{version.ref} is no version of {self.name}")
-        held = self[selector]._pointer
+        held = self[self._selector(version)]._pointer
         event = AliasSet(
             alias=name,
             number=held.number,
@@ -315,6 +312,14 @@ class Model(Shown):
 
         append(self._line, decide)
 
+    def _selector(self, version: Any) -> Any:
+        """Give what a version is selected by; the number of another model's says nothing here."""
+        if not isinstance(version, Version):
+            return version
+        if version._key()[:2] != self._key():
+            raise VersionNotFoundError(f"{version.ref} is no version of {self.name}")
+        return version.number
+
     # ---- stages
 
     @property
@@ -341,11 +346,15 @@ class Model(Shown):
 
         Raises:
             RollbackError: There is no such version.
+            VersionNotFoundError: `to` is a version of another model.
             IntegrityError: The version that `to` names is damaged.
         """
         from modelversion.rollback import rollback
 
-        number = None if to is None else self[to.number if isinstance(to, Version) else to].number
+        number = None if to is None else self._selector(to)
+        if type(number) is int and number < 1:
+            raise InvalidInputError(f"to must be the number of a version, found {number!r:.60}")
+        number = None if number is None else self[number].number
         return rollback(self._history, stage, reason=reason, to=number, dry_run=dry_run)
 
     def clear_stage(
@@ -363,7 +372,7 @@ class Model(Shown):
         """
         from modelversion.promotion import clear_stage
 
-        number = version.number if isinstance(version, Version) else version
+        number = None if version is None else self._selector(version)
         return clear_stage(self._history, stage, reason=reason, number=number)
 
     def freeze(

@@ -47,6 +47,11 @@ class ModelAt:
     def __repr__(self) -> str:
         return f"<ModelAt {self._line.display} at {self.when}>"
 
+    @property
+    def open(self) -> bool:
+        """True while the moment is still to come: what is told of it may change until then."""
+        return self.when > self._line.home.now()
+
     @cached_property
     def _decided(self) -> Decisions:
         return read(self._history).at(self.when)
@@ -141,6 +146,7 @@ class ModelAt:
         return {
             "model": self._line.display,
             "when": self.when,
+            "open": self.open,
             "stages": self.stages,
             "aliases": self.aliases,
             "numbers": self.numbers,
@@ -153,7 +159,8 @@ class ModelAt:
             for name, there in self.stages.items()
         ]
         said += [f"{alias} -> {number}" for alias, number in self.aliases.items()]
-        return "\n".join([f"{self._line.display} at {self.when}", *said])
+        note = " (not over yet: as of now)" if self.open else ""
+        return "\n".join([f"{self._line.display} at {self.when}{note}", *said])
 
 
 class RegistryAt(Mapping[str, ModelAt]):

@@ -49,7 +49,10 @@ def check_name(name: Any, what: str) -> str:
         raise InvalidNameError(f"{what} name must be str, found {type(name).__name__} {name!r}")
     problem = _problem(name)
     if problem:
-        raise InvalidNameError(f"{what} name {name[:80]!r} {problem}")
+        mark = _MARKS.search(name)
+        alone = name[: mark.start()] if mark and what == "model" else ""
+        hint = f"; give the model alone: {alone!r}" if alone and not _problem(alone) else ""
+        raise InvalidNameError(f"{what} name {name[:80]!r} {problem}{hint}")
     return name.lower()
 
 

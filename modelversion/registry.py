@@ -169,13 +169,14 @@ class Registry(Oversight, Shown):
     def _history(self, name: str) -> History:
         """Give the one history of a model that this handle keeps."""
         from modelversion.history import History
+        from modelversion.home import no_registry
         from modelversion.versions import Line
 
         known = self._histories.get(name)
         if known is None:
             registry_id = self._home.id()
             if registry_id is None:
-                raise ModelNotFoundError(f"no model {name!r}: {self.url} is empty")
+                raise ModelNotFoundError(f"no model {name!r}: {no_registry(self.url)}")
             known = self._histories.setdefault(name, History(Line(self._home, name, registry_id)))
         return known
 

@@ -5,7 +5,6 @@ No gate is asked. The target is chosen from the journal alone, and its files are
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -75,10 +74,6 @@ _NONE: tuple[Json, ...] = ()
 _TOLD = 20
 
 
-class _Dry(Exception):  # noqa: N818 - a signal inside this module
-    pass
-
-
 def rollback(
     history: History, stage: Any, *, reason: str, to: int | None, dry_run: bool
 ) -> RollbackReport:
@@ -113,11 +108,12 @@ def rollback(
                 skipped=skipped[:MAX_SKIPPED],
             )
         ]
-        if dry_run:
-            raise _Dry
         return event[0]
 
-    with contextlib.suppress(_Dry):
+    if dry_run:
+        # Nothing is written, not even that the model adopts its rules.
+        decide(line.decisions.seen().state)
+    else:
         append(line, decide)
     return _reported(line, event[0], dry_run)
 

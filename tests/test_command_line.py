@@ -488,7 +488,6 @@ def test_an_error_is_a_line_on_stderr(run, argv, says):
         ["gc", "--older-than", "nan"],
         ["list", "--limit", "x"],
         ["list", "--format", "yaml"],
-        ["rollback", "churn", "production", "--reason", "r", "--to", "x"],
     ],
 )
 def test_a_wrong_call_is_exit_code_2(capsys, argv):
