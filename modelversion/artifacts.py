@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from modelversion import layout
+from modelversion import current, layout
 from modelversion._json import encode
-from modelversion.errors import InvalidPathError, InvalidValueError
+from modelversion.errors import InvalidPathError, InvalidValueError, TextArtifactWarning
+
+_LONGEST_NAME = 4096
 
 File = tuple[str, "bytes | Path"]
 
@@ -33,11 +36,23 @@ def artifact_files(artifacts: Mapping[str, Any]) -> Iterator[File]:
             yield key, content
         elif isinstance(content, str):
             encode(content, f"artifacts[{path!r}]")
+            _warn_if_it_names_a_file(content, path)
             yield key, content.encode()
         elif isinstance(content, os.PathLike):
             yield from _files_at(Path(content), path, key)
         else:
             yield key, _written(content, path)
+
+
+def _warn_if_it_names_a_file(text: str, path: str) -> None:
+    # Text is never taken for a path; who meant one would miss the file only when it is gone.
+    if len(text) < _LONGEST_NAME and os.path.isfile(text):
+        warnings.warn(
+            f"artifacts[{path!r}] is kept as text, and the text is the name of a file; to keep "
+            "the file, pass a pathlib.Path",
+            TextArtifactWarning,
+            stacklevel=current.user_level(),
+        )
 
 
 def _files_at(source: Path, path: str, key: str) -> Iterator[tuple[str, Path]]:

@@ -321,6 +321,10 @@ class SecretWarning(ModelVersionWarning):
     """A file of a run was left out, because it holds a secret."""
 
 
+class TextArtifactWarning(ModelVersionWarning):
+    """An artifact was given as text that is the name of a file, and is kept as text."""
+
+
 class HookFailedWarning(ModelVersionWarning):
     """A hook raised; what it was told of is done all the same."""
 

@@ -7,6 +7,7 @@ import resource
 import sys
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 
 import numpy
@@ -23,6 +24,7 @@ from modelversion.errors import (
     ModelNotFoundError,
     ModelVersionError,
     SaveError,
+    TextArtifactWarning,
     UnpicklableError,
 )
 
@@ -271,6 +273,20 @@ def test_artifact_paths_are_distinct(registry, paths):
     with pytest.raises(InvalidPathError):
         registry.save("churn", 1.5, artifacts=dict.fromkeys(paths, "a"))
     assert not Path(registry.url).exists()
+
+
+def test_text_that_names_a_file_is_kept_as_text_and_said_so(registry, tmp_path, monkeypatch):
+    """Text is never taken for a path, whoever meant one is told; other text is not remarked on."""
+    monkeypatch.chdir(tmp_path)
+    Path("roc.csv").write_text("1,2\n")
+
+    with pytest.warns(TextArtifactWarning, match=r"artifacts\['a.csv'\] is kept as text.*Path"):
+        version = registry.save("churn", {"w": 1}, artifacts={"a.csv": "roc.csv", "b.txt": "roc"})
+
+    assert version.open("artifacts/a.csv").read() == b"roc.csv"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        registry.save("churn", {"w": 2}, artifacts={"a": "", "b": "\0", "c": "x" * 9999})
 
 
 def test_artifacts_of_a_folder_are_distinct_from_others(registry, tmp_path):
