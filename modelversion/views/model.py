@@ -240,7 +240,8 @@ def versions_table(
 ) -> Table:
     """Give versions as rows: what each is, when and by whom, metrics, and params that differ.
 
-    Metrics say how they changed against what is live.
+    Metrics say how they changed against what is live. A run that failed, perhaps before it logged
+    its params, makes none of them differ.
     """
     known = dict(standings or {})
     for history, _ in rows:
@@ -248,7 +249,8 @@ def versions_table(
             known[history] = history.kept(Standing)
     summaries = [history.summary(number) for history, number in rows]
     metrics = _common(summaries, "metrics")[:_METRICS]
-    params = [name for name in _common(summaries, "params") if _differ(summaries, name)][:_PARAMS]
+    whole = [summary for summary in summaries if not summary.get("failed")]
+    params = [name for name in _common(summaries, "params") if _differ(whole, name)][:_PARAMS]
     columns = ["version", "is", *metrics, *params, "saved", "by"]
     names = [*metrics, *(f"param {name}" if name in metrics else name for name in params)]
     body = []
