@@ -22,10 +22,11 @@ from modelversion.differences import (
     patch,
     platform,
     signature_changes,
+    step_changes,
     steps,
     unknown_data,
 )
-from modelversion.display import Cell, Note, Page, Section, Shown, Table, Text, size
+from modelversion.display import Cell, Note, Page, Section, Shown, Table, Text, size, without_empty
 from modelversion.history import History
 from modelversion.loading import recorded_source
 from modelversion.metrics import moved
@@ -105,7 +106,7 @@ class Diff(Shown):
                 _observed_table(self),
                 _section("Packages", self.packages),
                 _section("Environment", self.environment),
-                _section("Steps", self.steps),
+                _steps(self.steps),
                 _section("Object", self.object),
                 _section("Files", self.files, show=size),
             ],
@@ -222,10 +223,19 @@ def _said(changed: Changed) -> str:
 
 
 def _step_said(changed: Changed) -> str:
-    if changed.before is None or changed.after is None:
-        return ""
-    names = {*changed.before, *changed.after}
-    return ", ".join(sorted(n for n in names if changed.before.get(n) != changed.after.get(n)))
+    moves = step_changes(changed)
+    more = [f"{len(moves) - _NAMED} more"] if len(moves) > _NAMED else []
+    return ", ".join([*(f"{c.name} {_said(c)}" for c in moves[:_NAMED]), *more])
+
+
+def _steps(found: Sequence[Changed]) -> Section:
+    rows: list[tuple[Any, ...]] = []
+    for step in found:
+        moves = step_changes(step)
+        rows += [(step.name, step.what, c.name, _shown(c.before), _shown(c.after)) for c in moves]
+        rows += [] if moves else [(step.name, step.what, None, None, None)]
+    table = Table("steps", ("step", "what", "part", "before", "after"), rows=rows)
+    return Section("Steps", [without_empty(table)], says=f"{len(found)} differ")
 
 
 def _data_said(item: DataChange) -> str:

@@ -189,6 +189,20 @@ def steps(steps: Sequence[StepRecord]) -> dict[str, Json]:
     return found
 
 
+def step_changes(changed: Changed) -> tuple[Changed, ...]:
+    """Give what differs in a step that is on both sides, its params one by one."""
+    if changed.before is None or changed.after is None:
+        return ()
+    return changes(_parts_of_step(changed.before), _parts_of_step(changed.after))
+
+
+def _parts_of_step(step: Json) -> dict[str, Any]:
+    rest = {name: part for name, part in step.items() if name not in ("params", "code")}
+    source = str(step["code"]["sha256"] or "")[:12] or None
+    params = {f"params.{name}": value for name, value in decode(step.get("params", {})).items()}
+    return {"function": step["code"]["entry"], "source": source, **params, **rest}
+
+
 def patch(before: tuple[str, str], after: tuple[str, str]) -> str:
     """Give the change between two texts, each a name and what it holds, as a unified patch."""
     lines = difflib.unified_diff(

@@ -219,9 +219,17 @@ def _text(item: DataRecord) -> str:
 def _features(step: StepRecord) -> str:
     kind = step.code.entry.rpartition(":")[2]
     columns = f" of {len(step.columns)} columns" if step.columns else ""
-    sizes = (step.features_in, step.features_out)
-    shown = " -> ".join("?" if size is None else f"{size:,}" for size in sizes)
-    return _printable(f"{kind}{columns}" + ("" if sizes == (None, None) else f": {shown} features"))
+    return _printable(": ".join(filter(None, [f"{kind}{columns}", _counts(step)])))
+
+
+def _counts(step: StepRecord) -> str:
+    """Tell how many features a part takes and gives; an estimator at the end gives none."""
+    taken, given = step.features_in, step.features_out
+    if taken is None and given is None:
+        return ""
+    if given is None:
+        return f"takes {taken:,} features"
+    return f"gives {given:,} features" if taken is None else f"{taken:,} -> {given:,} features"
 
 
 def _printable(text: str) -> str:

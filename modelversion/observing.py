@@ -185,7 +185,7 @@ def _curve(rows: Sequence[Observation]) -> Picture | None:
     listed = [(day, *(found.get(day) for found in values.values())) for day in every]
     return Picture(
         "Over time",
-        lines(days),
+        lines(days, axis="days"),
         kind="lines",
         alt=f"{', '.join(drawn)} over the days since the first measurement",
         data=Table("over time", ("day", *values), rows=listed),

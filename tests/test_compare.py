@@ -6,6 +6,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from test_display import ATTRIBUTES, HOSTILE, TAGS, Reader
 
 import modelversion as mv
@@ -114,6 +117,31 @@ def test_a_diff_that_ignores_params_would_be_found(pair, monkeypatch):
     monkeypatch.setattr("modelversion.diff.changes", lambda before, after: ())
 
     assert names(pair[2].diff(pair[1]).params) == {}
+
+
+def test_a_step_that_changed_tells_which_of_its_params(registry):
+    """One by one, not as the whole step before and after; a step that came is named."""
+    for pipeline in (
+        make_pipeline(StandardScaler(), LogisticRegression(C=0.1)),
+        make_pipeline(StandardScaler(with_mean=False), LogisticRegression(C=10.0), memory="m"),
+        make_pipeline(MinMaxScaler(), LogisticRegression(C=10.0, tol=0.5)),
+    ):
+        registry.save("churn", pipeline)
+    churn = registry["churn"]
+
+    told = churn[2].diff(churn[1]).to_dict()
+    rows = {r["what"]: r["how"] for r in told["what_changed"]}
+    assert rows["logisticregression changed"] == "params.C 0.1 → 10.0"
+    assert rows["standardscaler changed"] == "params.with_mean True → False"
+    assert {
+        "step": "logisticregression",
+        "part": "params.C",
+        "before": 0.1,
+        "after": 10.0,
+    }.items() <= (told["steps"][-1].items())
+    said = str(churn[3].diff(churn[2]))
+    assert "minmaxscaler added" in said and "standardscaler removed" in said
+    assert "'form'" not in said and max(map(len, said.splitlines())) < 200
 
 
 def test_versions_of_other_models_are_compared_too(pair, registry):

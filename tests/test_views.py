@@ -119,15 +119,6 @@ def test_a_failed_run_makes_no_param_differ(trained):
     assert "C" in columns and "kind" not in columns
 
 
-def test_a_number_and_its_change_have_a_line_each(trained):
-    """A narrow column breaks between them, and nowhere else; as text they are as they were."""
-    trained["churn"].set_alias("champion", 2)
-    trained["churn"][2].promote("production", reason="r")
-
-    assert "0.8 (-0.1\N{NO-BREAK SPACE}worse)" in trained["churn"]._repr_html_()
-    assert "0.8 (-0.1 worse)" in str(trained["churn"])
-
-
 def test_a_table_of_versions_draws_series_and_shows_what_differs(trained):
     """Params that are the same everywhere are left out; metrics by step are drawn."""
     table = trained["churn"].versions()

@@ -101,6 +101,7 @@ def _block(block: Block, limits: Limits) -> Iterator[Html]:
         case Note():
             yield tag("p", toned(line(block.text, limits.chars * 4), block.tone))
         case Picture():
+            yield tag("p", tag("strong", line(block.name, limits.chars)))
             yield tag("p", image(block.svg, alt=line(block.alt, limits.chars * 4)))
             yield _folded(block.name, "as a table", _table(block.data, limits))
         case Section():
@@ -153,7 +154,7 @@ def _right(numeric: bool) -> str | None:
 
 
 def _cell(value: Any, limits: Limits, *, right: bool) -> Html:
-    text: str | Html = _kept_together(shown(value, limits.chars), right)
+    text: str | Html = shown(value, limits.chars)
     numbers = spark_of(value)
     if numbers:
         alt = f"{len(numbers)} values, from {shown(numbers[0], 12)} to {shown(numbers[-1], 12)}"
@@ -172,12 +173,6 @@ def _cell(value: Any, limits: Limits, *, right: bool) -> Html:
         or None,
         title=whole if whole and whole != value.text else None,
     )
-
-
-def _kept_together(text: str, right: bool) -> str:
-    """Let a number and what stands in brackets behind it have a line each, however narrow."""
-    number, bracket, rest = text.partition(" (")
-    return number + bracket + rest.replace(" ", "\N{NO-BREAK SPACE}") if right else text
 
 
 def _text(block: Text, limits: Limits) -> Iterator[Html]:

@@ -150,7 +150,8 @@ def size(count: int) -> Cell:
         if value < 1000:
             break
         value, unit = value / 1000, larger
-    return Cell(count, f"{count} bytes" if unit == "bytes" else f"{value:.3g} {unit}")
+    said = f"{count} bytes" if unit == "bytes" else f"{value:.3g} {unit}"
+    return Cell(count, said, unbroken=True)
 
 
 def when(time: str | None) -> Cell:

@@ -48,13 +48,13 @@ def intervals(rows: Sequence[tuple[str, float, float | None, float | None]]) -> 
     return _svg(parts, _ROW * len(kept) + 8)
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Draw series of (step, value) as lines over one axis."""
+def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, axis: str) -> str:
+    """Draw series of (step, value) as lines over one axis, whose name stands below it."""
     kept = {name: _points(found) for name, found in list(series.items())[: len(_INKS)]}
     every = [point for points in kept.values() for point in points]
     xs = dict(zip(*_axis([x for x, _ in every], 46, _WIDTH - 120), strict=True))
     ys = dict(zip(*_axis([y for _, y in every], 150, 14), strict=True))
-    parts = [_frame(every)] if every else []
+    parts = [_frame(every), _label(axis, 173, 168)] if every else []
     for i, (name, points) in enumerate(kept.items()):
         at = " ".join(f"{xs[x]:.4g},{ys[y]:.4g}" for x, y in points)
         dash = f' stroke-dasharray="{_DASHES[i]}"' if _DASHES[i] else ""

@@ -174,7 +174,7 @@ def _curves(series: Series) -> Section | None:
     names = ", ".join(drawn)
     picture = Picture(
         "Values",
-        lines(drawn),
+        lines(drawn, axis="step"),
         kind="lines",
         alt=f"{names} over {len(steps)} steps",
         data=Table("values", ("step", *drawn), rows=rows),
