@@ -26,7 +26,7 @@ HOSTS{{{_DARK}}}
 @ .mv-title{{font-size:15px}}
 @ table{{border-collapse:collapse;border:0;margin:6px 0;font-size:13px;color:inherit}}
 @ tr,@ td,@ th,@ caption,@ pre,@ summary{{color:var(--f)!important;background:var(--b)!important}}
-@ td,@ th{{padding:2px 14px 2px 0;border:0;border-bottom:1px solid var(--l);text-align:left;
+@ td,@ th{{padding:2px 10px 2px 0;border:0;border-bottom:1px solid var(--l);text-align:left;
 vertical-align:top;max-width:40em;overflow-wrap:break-word;white-space:normal}}
 @ th{{font-weight:600;color:var(--q)!important}}
 @ caption{{caption-side:top;text-align:left;font-weight:600;padding:2px 0}}
