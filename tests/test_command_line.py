@@ -436,17 +436,19 @@ def test_what_is_broken_is_exit_code_1_in_every_form(run, url, line, form):
 
 
 @pytest.mark.parametrize("form", __main__.FORMATS)
-def test_an_audit_of_a_broken_journal_tells_what_is_broken(run, url, form):
+def test_an_audit_of_a_broken_journal_tells_what_is_broken(run, url, form, tmp_path):
     """An edited entry is exit code 1 too, with the entry that does not fit; files say so too."""
     file = Path(url) / "models/churn/decisions/000000000003.json"
     data = file.read_bytes()
     file.unlink()
     file.write_bytes(data.replace(b"ana@team", b"eva@team"))
 
-    code, out, err = run("audit", "--html", "a.html", form=form)
+    html = tmp_path / "a.html"
+
+    code, out, err = run("audit", "--html", str(html), form=form)
 
     assert code == 1 and not err
-    assert "entry 4 does not continue entry 3" in Path("a.html").read_text()
+    assert "entry 4 does not continue entry 3" in html.read_text()
     assert "entry 4 does not continue entry 3" in str(out)
 
 
