@@ -263,7 +263,7 @@ class UntrustedPickleError(ModelVersionError, PermissionError):
     """Loading would run pickled code that the reader has not allowed.
 
     Attributes:
-        globals: The names, as `module:qualname`, that are not allowed.
+        globals: The names, as `module:qualname`, that are not allowed, or not in this way.
     """
 
     def __init__(self, message: str, *, globals: tuple[str, ...] = ()) -> None:

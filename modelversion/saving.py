@@ -110,9 +110,10 @@ def _warn_pickled(name: str, found: ObjectRecord) -> None:
 
     names = untrusted(found.globals)
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    listed = f"what its pickle imports: {shown}" if names else "what its refusal tells"
     warnings.warn(
         f"{name} loads from a remote registry only with allow_pickle=True, or a list that names "
-        f"what its pickle imports: {shown}",
+        f"{listed}",
         PickleWarning,
         stacklevel=current.user_level(),
     )

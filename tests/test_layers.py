@@ -216,9 +216,12 @@ SIBLINGS = {
         "_values": {"_bytes", "_keys", "_known", "_names", "_text"},
     },
     "serializers": {
+        "_arrays": {"_standins"},
+        "_calls": {"_arrays", "_standins", "_trusted"},
         "_pickle": {"_reducers", "_scan", "_trusted"},
         "_reducers": set(),
-        "_scan": set(),
+        "_scan": {"_calls", "_standins"},
+        "_standins": set(),
         "_trusted": set(),
     },
     "source": {

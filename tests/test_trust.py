@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import io
 import os
 import pickle
 import re
@@ -20,7 +21,7 @@ from modelversion.layout import OBJECT
 from modelversion.records import ObjectRecord
 from modelversion.serializers import _pickle
 from modelversion.serializers._pickle import STREAM, CloudpickleSerializer, check_allowed, untrusted
-from modelversion.serializers._scan import pickle_globals
+from modelversion.serializers._scan import Scanned, pickle_globals, scan
 from modelversion.serializers._trusted import TRUSTED
 from modelversion.storage.spool import Spool
 
@@ -180,7 +181,7 @@ def test_what_calls_or_looks_up_is_not_on_the_list(name):
     """Known ways from data to code stay off the list."""
     assert name not in TRUSTED
     with pytest.raises(UntrustedPickleError, match=re.escape(name)):
-        check_allowed((name,), False)
+        check_allowed(Scanned((name,), ()), ())
 
 
 # ---- stock objects
@@ -202,7 +203,11 @@ def test_data_and_stock_estimators_load_without_allow_pickle():
     refused = {}
     fitted = 0
     for name, value in stock().stock_objects():
+        saved = io.BytesIO()
+        _pickle._pickle(value, saved, [])
         names = pickle_globals(pickle.dumps(value, protocol=5))
+        assert scan(pickle.dumps(value, protocol=5)).misused == (), name
+        assert scan(saved.getvalue()).misused == (), name
         fitted += hasattr(value, "get_params")
         if untrusted(names):
             refused[name] = untrusted(names)
@@ -319,8 +324,9 @@ def test_a_refusal_has_the_line_that_allows_it(tmp_path):
 
 
 def test_a_save_says_whether_it_loads_without_allow_pickle():
-    """The record tells it; a function of the user's own does not load without."""
-    for value, wanted in (({"w": np.arange(3)}, True), (lambda x: x, False)):
+    """The record tells it; own functions and records of objects do not load without."""
+    records = np.zeros(1, [("a", "O")])
+    for value, wanted in (({"w": np.arange(3)}, True), (lambda x: x, False), (records, False)):
         with Spool(lambda: None) as spool:
             record = CloudpickleSerializer().dump(value, spool)
         assert record.data_only is wanted
@@ -333,6 +339,8 @@ def test_a_save_to_a_remote_registry_warns_about_pickles(monkeypatch, registry):
     monkeypatch.setattr(type(registry._home.store), "remote", True)
     registry.save("churn", {"w": np.arange(3)})
 
-    with pytest.warns(PickleWarning, match=r"churn:3 loads .* cloudpickle\.cloudpickle:") as seen:
+    with pytest.warns(PickleWarning, match=r"churn:3 loads .* what its refusal tells"):
+        registry.save("churn", np.zeros(1, [("a", "O")]))
+    with pytest.warns(PickleWarning, match=r"churn:4 loads .* cloudpickle\.cloudpickle:") as seen:
         registry.save("churn", lambda x: x + 1)
     assert seen[0].filename == __file__

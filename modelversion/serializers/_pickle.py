@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from modelversion.redaction import masked
 from modelversion.sameness import class_digest, global_names
 from modelversion.serializers import Allow, Source, secret_error
 from modelversion.serializers._reducers import Holders, reducers
-from modelversion.serializers._scan import pickle_globals
+from modelversion.serializers._scan import Scanned, scan
 from modelversion.storage import Withheld
 from modelversion.storage.spool import Spool, Watch
 
@@ -71,15 +71,15 @@ class CloudpickleSerializer:
                     raise  # not the object: its file could not be written
                 raise _refusal(value, e) from e
         stream_blob = spool.blobs[-1]
-        names = pickle_globals(stream_blob.read())
-        _check_own_globals(value, names)
+        scanned = scan(stream_blob.read())
+        _check_own_globals(value, scanned.globals)
         return ObjectRecord(
             serializer=NAME,
             type=type_name(value),
             stream=STREAM,
             buffers=_add_buffers(buffers, spool),
-            globals=names,
-            data_only=not untrusted(names),
+            globals=scanned.globals,
+            data_only=not (scanned.misused or untrusted(scanned.globals)),
         )
 
     def load(self, record: ObjectRecord, source: Source, *, mmap: bool, allow: Allow) -> Any:
@@ -90,7 +90,8 @@ class CloudpickleSerializer:
         """
         stream = source.read(record.stream)
         if allow is not True:
-            check_allowed(pickle_globals(stream), allow)
+            given = frozenset() if isinstance(allow, bool) else frozenset(allow)
+            check_allowed(scan(stream, given), given)
         files = source.views(sorted({buffer.path for buffer in record.buffers}), mmap=mmap)
         buffers = [files[b.path][b.offset : b.offset + b.size] for b in record.buffers]
         return pickle.loads(stream, buffers=buffers, fix_imports=False)  # noqa: S301 - verified and allowed above
@@ -403,20 +404,33 @@ def _line_to_write(refused: tuple[str, ...]) -> str:
     return f"list(e.globals), where e is this error: it has all {len(refused)} names"
 
 
-def check_allowed(names: tuple[str, ...], allow: Allow) -> None:
-    """Refuse a pickle whose globals are not all on a list of exact names.
+def check_allowed(scanned: Scanned, given: Collection[str]) -> None:
+    """Refuse a pickle that imports, or calls otherwise, what a list of exact names has not.
 
     Raises:
         UntrustedPickleError: One is not; the message has the line to write.
     """
-    given = frozenset() if isinstance(allow, bool) else frozenset(allow)
-    refused = tuple(name for name in untrusted(names) if name not in given)
-    if refused:
-        shown = ", ".join(refused[:_SPELT_OUT]) + (", ..." if len(refused) > _SPELT_OUT else "")
-        raise UntrustedPickleError(
-            f"loading would import {shown}, which allow_pickle does not name and which is not on "
-            "the list of names that run no code; if you trust who "
-            "wrote this version, load with allow_pickle=True or "
-            f"allow_pickle={_line_to_write(refused)}",
-            globals=refused,
+    imported = tuple(name for name in untrusted(scanned.globals) if name not in given)
+    refused = tuple(sorted({*imported, *scanned.misused}))
+    if not refused:
+        return
+    reasons = []
+    if imported:
+        reasons.append(
+            f"import {_shown(imported)}, which allow_pickle does not name and which is not on "
+            "the list of names that run no code"
         )
+    if scanned.misused:
+        reasons.append(
+            f"call or change {_shown(scanned.misused)} as its own library's pickles do not, which "
+            "could forge memory"
+        )
+    raise UntrustedPickleError(
+        f"loading would {' and '.join(reasons)}; if you trust who wrote this version, load with "
+        f"allow_pickle=True or allow_pickle={_line_to_write(refused)}",
+        globals=refused,
+    )
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_SPELT_OUT]) + (", ..." if len(names) > _SPELT_OUT else "")
