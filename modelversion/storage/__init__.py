@@ -190,8 +190,8 @@ def _known(
     cls: type, path: str, url: str, *, args: Sequence[Any] = (), options: Mapping[str, Any]
 ) -> Store | None:
     """Give the adapter of a family whose driver is ours to build; None for other classes."""
-    family = _FAMILIES.get((cls.__module__, cls.__qualname__))
-    if family is None or getattr(sys.modules[cls.__module__], cls.__qualname__) is not cls:
+    family = family_of(cls)
+    if family is None:
         return None
     from modelversion.storage import _object
     from modelversion.storage._link import Link
@@ -205,13 +205,16 @@ def _known(
 
         return SftpStore(Link(cls, url, args=args, options=with_timeouts(options)), path)
     kind: _object.Family = getattr(_object, family)
-    if family == "GCS":
-        import gcsfs.core
+    link = _object.link_to(kind, cls, url, args=args, options=options)
+    return _object.ObjectStore(link, path, kind)
 
-        # Its heir asks each bucket over gRPC first whether it is a zonal one.
-        cls = gcsfs.core.GCSFileSystem
-    given = _object.with_defaults(kind, options)
-    return _object.ObjectStore(Link(cls, url, args=args, options=given), path, kind)
+
+def family_of(cls: type) -> str | None:
+    """Give the family of a driver's class, None for one that is not known, or a look-alike."""
+    family = _FAMILIES.get((cls.__module__, cls.__qualname__))
+    if family is None or getattr(sys.modules[cls.__module__], cls.__qualname__) is not cls:
+        return None
+    return family
 
 
 _FAMILIES = {

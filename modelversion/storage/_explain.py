@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from modelversion.errors import ModelVersionError, ReadOnlyError, StorageError, StorageFullError
+from modelversion.redaction import masked
 
 _NO_BUCKET = frozenset(["NoSuchBucket", "ContainerNotFound"])
 _FULL = frozenset(["QuotaExceeded", "InsufficientCapacity", "AccountIsDisabled"])
@@ -45,14 +46,15 @@ def explain(e: BaseException, verb: str, place: str) -> ModelVersionError:
     text = f"cannot {verb} {place}: {_text(e)}"
     if missing_bucket(e) or (isinstance(e, FileNotFoundError) and verb not in _READS):
         return StorageError(f"{text}; the bucket does not exist: make it, or correct the URL")
+    # Ceph answers a quota that is used up with 403, like one who may not.
+    if is_full(e):
+        return StorageFullError(f"{text}; free space there")
     if is_denied(e):
         cls = StorageError if verb in _READS else ReadOnlyError
         return cls(
             f"{text}; the credentials are wrong, or may not {verb} there: check "
             "storage_options, the credentials of the environment, and the policy of the place"
         )
-    if any(code in _FULL for code in _codes(e)) or _errno(e) in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFullError(f"{text}; free space there")
     if is_unreachable(e):
         return StorageError(
             f"{text}; no answer came: check the address in the URL and in storage_options, the "
@@ -81,6 +83,11 @@ def status_of(e: BaseException) -> int | None:
 def missing_bucket(e: BaseException) -> bool:
     """Tell whether the bucket, not the key, is what is not there."""
     return any(code in _NO_BUCKET for code in _codes(e))
+
+
+def is_full(e: BaseException) -> bool:
+    """Tell whether there is no room left."""
+    return any(code in _FULL for code in _codes(e)) or _errno(e) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_denied(e: BaseException) -> bool:
@@ -131,8 +138,18 @@ def _chain(e: BaseException | None) -> Iterator[Any]:
 
 
 def _text(e: BaseException) -> str:
-    """Give the first line of an error, with its type where it has no words of its own."""
-    words = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
-    if not words or isinstance(e, (KeyError, TimeoutError)):
+    """Give the first line of an error, with its type where it has no words of its own.
+
+    Of a time that ran out, what was answered before it did.
+    """
+    words = _words(e)
+    if not words or isinstance(e, KeyError) or type(e) is TimeoutError:
         words = f"{type(e).__name__} {words}".strip()
-    return words[:_LONGEST]
+    if isinstance(e, TimeoutError):
+        before = [told for one in _chain(e) if one is not e and (told := _words(one))]
+        words += f"; before that: {before[0]}" if before else ""
+    return masked(words)[:_LONGEST]
+
+
+def _words(e: BaseException) -> str:
+    return next((line.strip() for line in str(e).splitlines() if line.strip()), "")

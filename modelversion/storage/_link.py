@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from modelversion.errors import InvalidInputError, StorageError
+from modelversion.errors import InvalidInputError
+from modelversion.redaction import masked
 from modelversion.storage._explain import explain
 
 T = TypeVar("T")
@@ -50,11 +51,10 @@ class Link:
         try:
             # fsspec would hand one instance to everybody.
             return self.cls(*self._args, **{**self._options, "skip_instance_cache": True})
-        except ImportError as e:
-            raise StorageError(f"{self.url} needs a driver that is not installed: {e}") from e
         except (TypeError, ValueError) as e:
             raise InvalidInputError(
-                f"{self.url}: {self.cls.__name__} does not take these storage_options: {e}"
+                f"{self.url}: {self.cls.__name__} does not take these storage_options: "
+                f"{masked(str(e))}"
             ) from e
         except Exception as e:  # drivers look for credentials here, and raise anything
             raise explain(e, "open", self.url) from e

@@ -51,6 +51,10 @@ _PAUSES = (0.1, 0.5, 2.0)
 _PARTS = 9_000  # S3 takes 10,000
 
 
+class LateError(TimeoutError):
+    """No answer came in time; a TimeoutError itself loses its cause on the way between threads."""
+
+
 @attrs.frozen
 class Family:
     """What differs between the drivers of buckets.
@@ -97,6 +101,17 @@ def with_defaults(family: Family, options: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def link_to(
+    family: Family, cls: type, url: str, *, args: Sequence[Any] = (), options: Mapping[str, Any]
+) -> Link:
+    """Give the way to a bucket, by the driver that we use for it."""
+    if family is GCS:
+        from modelversion.storage._gcs import GcsDriver
+
+        cls = GcsDriver
+    return Link(cls, url, args=args, options=with_defaults(family, options))
+
+
 class ObjectStore:
     """A bucket, or a folder of one."""
 
@@ -137,7 +152,7 @@ class ObjectStore:
         paths = [self._path(key) for key in keys]
 
         async def read(fs: Any) -> list[bytes | None]:
-            return await _all_of(_fetch(fs, path, *self._family.whole) for path in paths)
+            return await _all_of(fetch(fs, path, *self._family.whole) for path in paths)
 
         return self._run("read", keys[0] if keys else "", read)
 
@@ -148,7 +163,7 @@ class ObjectStore:
 
         def start(first: int) -> Future[bytes | None]:
             last = min(first + PIECE, end)
-            return self._link.start(lambda fs: _fetch(fs, path, first, last))
+            return self._link.start(lambda fs: fetch(fs, path, first, last))
 
         def fetched(piece: Future[bytes | None]) -> bytes | None:
             return self._run("read", key, lambda fs: _done(piece))
@@ -168,7 +183,7 @@ class ObjectStore:
 
         async def listed(fs: Any) -> list[Any]:
             try:
-                return list(await _timely(fs._ls(path, detail=True)))
+                return list(await timely(fs._ls(path, detail=True)))
             except FileNotFoundError as e:
                 if missing_bucket(e):
                     raise
@@ -191,7 +206,7 @@ class ObjectStore:
     def put(self, key: str, data: bytes) -> None:
         """Write a key that can be rebuilt; a bucket replaces it at once."""
         path = self._path(key)
-        self._run("write", key, lambda fs: _timely(fs._pipe_file(path, data)))
+        self._run("write", key, lambda fs: timely(fs._pipe_file(path, data)))
 
     def fill(self, folder: str, blobs: Iterable[Blob], shared: Mapping[str, str]) -> None:
         """Put the files of a folder, all at once.
@@ -221,7 +236,7 @@ class ObjectStore:
         """Send a file in parts, of which the driver sends each again that fails."""
         path, size, callback = self._path(key), blob.size, meter.callback()
         await fs._put_file(str(blob.content), path, callback=callback, **self._family.large(size))
-        found = (await _timely(fs._info(path)))["size"]
+        found = (await timely(fs._info(path)))["size"]
         if found != size:
             raise StorageError(f"{self.url}/{key} has {found} bytes, sent were {size}; save again")
         callback.absolute_update(size)  # not every driver tells of its last part
@@ -235,7 +250,7 @@ class ObjectStore:
 
         async def removed(fs: Any) -> None:
             with contextlib.suppress(FileNotFoundError):
-                await _timely(fs._rm_file(path))
+                await timely(fs._rm_file(path))
 
         self._run("remove", key, removed)
 
@@ -293,7 +308,7 @@ class _Creation:
     async def _attempt(self, fs: Any) -> Exception | None:
         """Put once; give what came back if it was not that the key was created."""
         try:
-            await _timely(
+            await timely(
                 fs._pipe_file(self._path, self._data, mode="create", **self._family.create),
                 len(self._data),
             )
@@ -307,7 +322,7 @@ class _Creation:
     async def _is_ours(self, fs: Any, refusal: Exception) -> bool:
         """Read back: ours is won, another's is lost, and nothing there is neither."""
         try:
-            found = await _fetch(fs, self._path, *self._family.whole)
+            found = await fetch(fs, self._path, *self._family.whole)
         except Exception as e:  # noqa: BLE001 - it cannot be seen now; perhaps it can later
             refusal.add_note(f"and reading it back failed: {e}")
             return False
@@ -316,8 +331,9 @@ class _Creation:
         return found is not None
 
     def _unknown(self, refusal: Exception) -> OutcomeUnknownError:
+        why = explain(refusal, "write", self._place)
         return OutcomeUnknownError(
-            f"whether {self._place} was created is not known: {refusal}; open the registry again "
+            f"whether {self._place} was created is not known: {why}; open the registry again "
             f"and look whether the key is there with the {len(self._data)} bytes that were sent"
         )
 
@@ -333,14 +349,14 @@ def _is_final(e: Exception) -> bool:
 # ---- asking a driver
 
 
-async def _fetch(
+async def fetch(
     fs: Any, path: str, start: int | None = None, end: int | None = None
 ) -> bytes | None:
     """Get a key or a range of it in one request; None where the key is absent."""
     try:
         # What is read whole is small, or a merge.
         size = PIECE if end is None else min(end - (start or 0), PIECE)
-        return bytes(await _timely(fs._cat_file(path, start=start, end=end), size))
+        return bytes(await timely(fs._cat_file(path, start=start, end=end), size))
     except FileNotFoundError as e:
         if missing_bucket(e):
             raise
@@ -351,9 +367,17 @@ async def _fetch(
         raise
 
 
-async def _timely(answer: Awaitable[T], size: int = 0) -> T:
+async def timely(answer: Awaitable[T], size: int = 0, *, seconds: float | None = None) -> T:
     """Wait for one answer, longer for many bytes."""
-    return await asyncio.wait_for(answer, ATTEMPT_SECONDS + size / _SLOWEST)
+    if seconds is None:
+        seconds = ATTEMPT_SECONDS + size / _SLOWEST
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await answer
+    except TimeoutError as e:
+        if not limit.expired():
+            raise  # one of the driver's
+        raise LateError(f"it took longer than {seconds:.0f} seconds") from e
 
 
 async def _all_of(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -432,11 +456,12 @@ class Download(io.RawIOBase):
 
     def _arrived(self, piece: Future[bytes | None], first: int) -> bytes | None:
         """Wait for a piece, and ask for it alone again where its reply broke off."""
+        until = time.monotonic() + DEADLINE_SECONDS
         for pause in _PAUSES:
             try:
                 return self._fetched(piece)
             except StorageError as e:
-                if not passes(e):
+                if not passes(e) or time.monotonic() > until:
                     raise
             time.sleep(pause)
             piece = self._start(first)

@@ -101,7 +101,9 @@ class SftpStore:
 
     def open(self, key: str, size: int | None = None) -> BinaryIO:
         """Open a key for reading; a connection that breaks is made again where it broke."""
-        return Reading(lambda start: self._opened(key, start))  # type: ignore[return-value]
+        return Reading(  # type: ignore[return-value]
+            lambda start: self._opened(key, start), patience=DEADLINE_SECONDS
+        )
 
     def _opened(self, key: str, start: int) -> Lent:
         """Open a key at a position; its next pieces are asked for ahead."""
@@ -144,7 +146,7 @@ class SftpStore:
         """Write a key that can be rebuilt, by a rename that replaces."""
         upload = Upload(self._path(key), Blob(key, len(data), "", data))
         with self._channel("write", key) as channel, upload.cleared_up(self._channel):
-            _make_folders(channel, os.path.dirname(upload.path), self._root)
+            _make_folders(channel, os.path.dirname(upload.path))
             upload.send(channel)
             channel.posix_rename(upload.temporary, upload.path)
 
@@ -192,7 +194,7 @@ class SftpStore:
         renaming = False
         try:
             with self._channel("write", key) as channel:
-                _make_folders(channel, os.path.dirname(upload.path), self._root)
+                _make_folders(channel, os.path.dirname(upload.path))
                 upload.send(channel)
                 renaming = True
                 channel.rename(upload.temporary, upload.path)
@@ -243,7 +245,7 @@ class SftpStore:
         """Create a key twice: the second must lose, and the bytes of the first stay."""
         if not self._proven:
             with self._channel("write", "") as channel:
-                _make_folders(channel, self._path(""), "")
+                _make_folders(channel, self._path(""))
             prove(self)
             self._proven = True
 
@@ -321,17 +323,24 @@ def _read(channel: Any, path: str) -> bytes | None:
         return b"".join(pieces)
 
 
-def _make_folders(channel: Any, folder: str, root: str) -> None:
+def _make_folders(channel: Any, folder: str) -> None:
     """Make a folder and those above it; each may be made by another at the same time."""
+    if _is_there(channel, folder):
+        return
+    _make_folders(channel, os.path.dirname(folder))
     try:
-        channel.stat(folder)
+        channel.mkdir(folder)
+    except OSError:
+        if not _is_there(channel, folder):
+            raise
+
+
+def _is_there(channel: Any, path: str) -> bool:
+    try:
+        channel.stat(path)
     except FileNotFoundError:
-        if len(folder) > 1:
-            _make_folders(channel, os.path.dirname(folder), root)
-        try:
-            channel.mkdir(folder)
-        except OSError:
-            channel.stat(folder)  # another made it, or this says why it cannot be made
+        return False
+    return True
 
 
 def _may_resume(upload: Upload, refusal: StorageError) -> bool:

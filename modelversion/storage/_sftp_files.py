@@ -90,8 +90,9 @@ class Lent:
 class Reading(io.RawIOBase):
     """The bytes of a key in order; where a connection breaks, another one goes on."""
 
-    def __init__(self, opened: Callable[[int], Lent]) -> None:
+    def __init__(self, opened: Callable[[int], Lent], *, patience: float) -> None:
         self._opened = opened
+        self._patience = patience
         self._source = opened(0)
         self._at = 0
         self._held = memoryview(b"")
@@ -112,11 +113,12 @@ class Reading(io.RawIOBase):
         return count
 
     def _read(self) -> bytes:
+        until = time.monotonic() + self._patience
         for pause in _PAUSES:
             try:
                 return self._source.read()
             except StorageError as e:
-                if not passes(e):
+                if not passes(e) or time.monotonic() > until:
                     raise
             time.sleep(pause)
             self._source = self._opened(self._at)

@@ -3,8 +3,9 @@
 import contextlib
 
 import pytest
+from processes import threads_together, together
 from proxy import Proxy
-from running import STARTERS
+from running import SERVERLESS, STARTERS
 
 import modelversion as mv
 
@@ -19,7 +20,7 @@ def servers(tmp_path_factory):
 
         def start(name):
             if name not in running:
-                starter = STARTERS[name](tmp_path_factory.mktemp(name))
+                starter = (STARTERS | SERVERLESS)[name](tmp_path_factory.mktemp(name))
                 running[name] = stack.enter_context(starter)
             return running[name]
 
@@ -36,22 +37,27 @@ def server(request, servers):
     return servers(request.param)
 
 
+@pytest.fixture(params=_each(STARTERS | SERVERLESS))
+def place(request, servers):
+    """A server of every kind, a folder, and memory."""
+    return servers(request.param)
+
+
+@pytest.fixture
+def many(place):
+    """Run work many times at once: in processes, or in threads where they cannot share it."""
+    return threads_together if place.name == "memory" else together
+
+
 @pytest.fixture(params=_each(OBJECT_STORES))
 def bucket(request, servers):
     """A server of every kind that keeps objects."""
     return servers(request.param)
 
 
-# fake-gcs-server answers gcsfs only by way of our adapter; the plain driver waits for ever.
-@pytest.fixture(params=_each([name for name in STARTERS if name != "fake-gcs"]))
-def driven(request, servers):
-    """A server of every kind that the plain driver of fsspec can talk to."""
-    return servers(request.param)
-
-
-@pytest.fixture(params=_each(["moto", "radosgw"]))
-def driven_bucket(request, servers):
-    """Such a server whose driver gives up soon where nobody answers."""
+@pytest.fixture(params=_each(["moto", "radosgw", "azurite"]))
+def telling_bucket(request, servers):
+    """A server whose driver tells a missing bucket from a missing key."""
     return servers(request.param)
 
 

@@ -43,6 +43,7 @@ class Proxy:
         self.bytes_up = 0
         self.bytes_down = 0
         self._cuts = {}
+        self._stalled = False
         self.port = 0
         self._open = set()
         self._talks = set()
@@ -74,6 +75,10 @@ class Proxy:
 
         self._loop.call_soon_threadsafe(close)
         done.wait()
+
+    def stall(self):
+        """From now on no reply comes; connections are taken, and stay open."""
+        self._stalled = True
 
     def cut_after(self, way, count):
         """Close every connection once so many more bytes went `up` or `down`."""
@@ -160,6 +165,8 @@ class Proxy:
             self._passed("down", len(data))
             if self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
+            if self._stalled:
+                await asyncio.sleep(3600)
             talk.open = False
             if talk.action and not data.startswith(_CONTINUE):
                 if talk.action == "hang":

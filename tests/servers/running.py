@@ -30,13 +30,19 @@ _AZURE_KEY = (
 
 @attrs.frozen
 class Server:
-    """A running server: `place()` gives the URL of an empty place, `options()` the way there."""
+    """A running server: `place()` gives the URL of an empty place, `options()` the way there.
+
+    On `reading_port`, where there is one, it lets nobody write; `admin` runs a command of its
+    administrator.
+    """
 
     name: str
     port: int
     scheme: str
     root: str
     _options: object
+    reading_port: int = 0
+    admin: object = None
 
     def place(self):
         """Give the URL of a place that nobody has written to."""
@@ -126,11 +132,24 @@ def _s3_options(port):
     }
 
 
-def make_bucket(server):
-    """Make the bucket or container that places of a server are in."""
+def driver(server):
+    """Give a driver of fsspec, past our adapters.
+
+    What gcsfs registers asks each bucket over gRPC for its kind before it reads, which waits a
+    minute before a server that speaks HTTP only; its core does not.
+    """
     import fsspec
 
-    fs = fsspec.filesystem(server.scheme, skip_instance_cache=True, **server.options())
+    cls = fsspec.get_filesystem_class(server.scheme)
+    if server.scheme == "gs":
+        from gcsfs.core import GCSFileSystem as cls
+    given = cls._get_kwargs_from_urls(f"{server.scheme}://{server.root}")
+    return cls(skip_instance_cache=True, **{**given, **server.options()})
+
+
+def make_bucket(server):
+    """Make the bucket or container that places of a server are in."""
+    fs = driver(server)
     if server.scheme == "s3":
         fs.call_s3("create_bucket", Bucket=server.root)
     else:
@@ -166,9 +185,13 @@ def radosgw(folder):
         run("ceph-osd", "-i", "0", log="osd.log")
         started = run("radosgw", "-n", "client.rgw", log="rgw.log")
         wait_for(port, started)
-        user = ["radosgw-admin", "user", "create", "--uid=ana", "--display-name=Ana"]
-        ceph(*user, "--access-key=key", "--secret-key=secret")
-        server = Server("radosgw", port, "s3", "models", _s3_options)
+
+        def admin(*command):
+            ceph("radosgw-admin", *command)
+
+        user = ["user", "create", "--uid=ana", "--display-name=Ana"]
+        admin(*user, "--access-key=key", "--secret-key=secret")
+        server = Server("radosgw", port, "s3", "models", _s3_options, admin=admin)
         make_bucket(server)
         yield server
 
@@ -265,13 +288,13 @@ def _azure_options(port):
 @contextlib.contextmanager
 def openssh(folder):
     """The sshd of OpenSSH, run by this user, with keys of its own."""
-    port = free_port()
+    port, reading = free_port(), free_port()
     for key in ("host", "user"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True
         )
     (folder / "allowed").write_bytes((folder / "user.pub").read_bytes())
-    (folder / "sshd.conf").write_text(_SSHD.format(folder=folder, port=port))
+    (folder / "sshd.conf").write_text(_SSHD.format(folder=folder, port=port, reading=reading))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
 
@@ -291,11 +314,12 @@ def openssh(folder):
     with process(program, *command[1:], log=folder / "sshd.log") as started:
         wait_for(port, started)
         (folder / "data").mkdir()
-        yield Server("openssh", port, "sftp", f"127.0.0.1{folder}/data", options)
+        yield Server("openssh", port, "sftp", f"127.0.0.1{folder}/data", options, reading)
 
 
 _SSHD = """
 Port {port}
+Port {reading}
 ListenAddress 127.0.0.1
 HostKey {folder}/host
 AuthorizedKeysFile {folder}/allowed
@@ -307,7 +331,24 @@ KbdInteractiveAuthentication no
 UsePAM no
 MaxStartups 200:30:400
 Subsystem sftp internal-sftp
+Match LocalPort {reading}
+    ForceCommand internal-sftp -R
 """
+
+# ---- no server
+
+
+@contextlib.contextmanager
+def folder(folder):
+    """A folder of this machine, to which what holds of servers is put too."""
+    yield Server("folder", 0, "file", str(folder), lambda port: {})
+
+
+@contextlib.contextmanager
+def memory(folder):
+    """The memory of this process, which only threads share."""
+    yield Server("memory", 0, "memory", "tests", lambda port: {})
+
 
 STARTERS = {
     "moto": moto,
@@ -316,3 +357,4 @@ STARTERS = {
     "azurite": azurite,
     "openssh": openssh,
 }
+SERVERLESS = {"folder": folder, "memory": memory}

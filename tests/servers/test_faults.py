@@ -1,15 +1,12 @@
-"""Replies that are lost, cut, late or never come; wrong credentials, buckets and addresses."""
+"""Replies that are lost, cut, late or never come."""
 
 import threading
 import time
 
 import pytest
-from running import free_port
 
 from modelversion.errors import (
-    ModelVersionError,
     OutcomeUnknownError,
-    ReadOnlyError,
     SaveError,
     StorageError,
     UnsafeFilesystemError,
@@ -92,6 +89,8 @@ def test_mutant_no_put_again(bucket, through, monkeypatch):
     """A writer that gives up at the first lost request reports what could have been saved."""
     proxy, store, _ = through(bucket)
     monkeypatch.setattr(_object, "DEADLINE_SECONDS", 0.0)
+    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 3.0)
+    monkeypatch.setattr(_object, "_SLOWEST", 80_000_000)
     # However often the driver itself tries.
     proxy.on("000000000007", "refuse", times=30)
 
@@ -104,6 +103,7 @@ def test_at_the_deadline_the_outcome_is_unknown(bucket, through, monkeypatch):
     proxy, store, url = through(bucket)
     monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 0.5)
     monkeypatch.setattr(_object, "DEADLINE_SECONDS", 1.5)
+    monkeypatch.setattr(_object, "_SLOWEST", 80_000_000)
     proxy.on("000000000007", "hang", times=1000)
 
     with pytest.raises(OutcomeUnknownError, match=r"000000000007.*look whether the key is there"):
@@ -282,124 +282,6 @@ def test_a_server_that_ignores_the_condition_is_found_out(bucket, monkeypatch):
 
     with pytest.raises(UnsafeFilesystemError, match="both won"):
         store.prove()
-
-
-# ---- what users get wrong
-
-
-def refusal(work):
-    with pytest.raises((StorageError, SaveError)) as caught:
-        work()
-    e = caught.value
-    return e.__cause__ if isinstance(e, SaveError) else e
-
-
-def test_a_missing_bucket_is_told(bucket, open_registry):
-    """A save into a bucket that is not there says so, and names it."""
-    url = f"{bucket.scheme}://no-such-bucket/models"
-
-    e = refusal(lambda: open_registry(bucket, url).save("churn", 1))
-
-    assert "no-such-bucket" in str(e)
-    assert "the bucket does not exist" in str(e)
-
-
-def test_a_server_that_is_down_is_told(server, open_registry, monkeypatch):
-    """Nothing listens: the error names the place and says what to check."""
-    url, port = server.place(), free_port()
-    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 3.0)
-
-    began = time.monotonic()
-    e = refusal(lambda: open_registry(server, url, port=port).save("churn", 1))
-
-    assert url in str(e)
-    assert "check the address" in str(e)
-    assert time.monotonic() - began < 60
-
-
-def test_a_server_that_hangs_is_told(bucket, proxied, open_registry, monkeypatch):
-    """No answer within the time-out is an error that names the place."""
-    proxy = proxied(bucket)
-    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 1.0)
-    proxy.on("", "hang", times=10_000)
-    url = bucket.place()
-
-    began = time.monotonic()
-    e = refusal(lambda: open_registry(bucket, url, port=proxy.port).save("churn", 1))
-
-    assert url in str(e)
-    assert "no answer came" in str(e)
-    assert time.monotonic() - began < 30
-
-
-WRONG = {
-    "radosgw": {"key": "nobody", "secret": "wrong"},
-    "azurite": {
-        "account_name": "devstoreaccount1",
-        "account_key": "d3Jvbmc=",
-    },
-    "openssh": {"username": "nobody-of-that-name"},
-}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in ("radosgw", "openssh")]
-)
-def test_wrong_credentials_are_told(name, servers):
-    """A server that does not know us gives an error that says what to check."""
-    server = servers(name)
-    url = server.place()
-    store = open_store(url, storage_options={**server.options(), **WRONG[name]})
-
-    for work in (
-        lambda: store.read("registry.json"),
-        lambda: store.put_new("a", b"1"),
-    ):
-        with pytest.raises(StorageError) as caught:
-            work()
-        assert url in str(caught.value)
-        assert "the credentials are wrong" in str(caught.value)
-
-
-@pytest.mark.xdist_group("openssh")
-def test_a_folder_that_cannot_be_written_is_told(servers):
-    """SFTP says that permission is denied; so do we, with the place."""
-    store = open_store("sftp://127.0.0.1/proc/models", storage_options=servers("openssh").options())
-
-    with pytest.raises(ModelVersionError, match="/proc/models") as caught:
-        store.prove()
-    assert isinstance(caught.value, StorageError)
-
-
-@pytest.mark.xdist_group("radosgw")
-def test_a_bucket_that_may_only_be_read_is_told(servers):
-    """A policy that denies PUT is a ReadOnlyError that names the place; reading goes on."""
-    import json
-
-    import fsspec
-
-    server = servers("radosgw")
-    fs = fsspec.filesystem("s3", skip_instance_cache=True, **server.options())
-    fs.call_s3("create_bucket", Bucket="readable")
-    url = "s3://readable/models"
-    store = open_store(url, storage_options=server.options())
-    store.put_new("a", b"1")
-    deny = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": "s3:PutObject",
-                "Resource": "arn:aws:s3:::readable/*",
-            }
-        ],
-    }
-    fs.call_s3("put_bucket_policy", Bucket="readable", Policy=json.dumps(deny))
-
-    with pytest.raises(ReadOnlyError, match="s3://readable/models"):
-        store.put_new("b", b"1")
-    assert store.read("a") == b"1"
 
 
 def test_the_deadlines_of_both_adapters_are_alike():
