@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import time
@@ -36,6 +37,7 @@ from modelversion.tabular import schema_of
 T = TypeVar("T")
 RACY_SECONDS = 2.0
 _ATTEMPTS = 3
+_BUFFER = 2**20
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TAGS = ("ETag", "etag", "e_tag", "Content-MD5", "md5Hash", "generation", "VersionId", "version_id")
 _TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "modified")
@@ -107,8 +109,9 @@ class Data(Shown):
         """
         if self._place.folder:
             raise InvalidValueError(f"{self._place.shown} is a folder; open its files by .path")
-        file: BinaryIO = self._place.fs.open(self._place.path, "rb")
-        return file
+        with _reading(self._place):
+            file = self._place.fs.open(self._place.path, "rb")
+        return file if self._place.local else io.BufferedReader(_Told(file, self._place), _BUFFER)
 
     def read(self, reader: Callable[..., T], /, **options: Any) -> T:
         """Read it, and keep the link from the file to what the reader gives.
@@ -164,6 +167,39 @@ class Data(Shown):
                 f"{self._place.shown} has changed since it was hashed as {seen.digest[:12]}...; "
                 f"open it again: mv.data({self._place.shown!r})"
             )
+
+
+class _Told(io.RawIOBase):
+    """A file elsewhere, of which every error says where it lies."""
+
+    def __init__(self, file: Any, place: _Place) -> None:
+        self._file = file
+        self._place = place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def readinto(self, room: Any) -> int:
+        view = memoryview(room)
+        with _reading(self._place):
+            data = self._file.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with _reading(self._place):
+            self._file.seek(offset, whence)
+            return int(self._file.tell())
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
 
 
 def _name(reader: Any) -> str:
@@ -239,16 +275,21 @@ class _Place:
     @property
     def shown(self) -> str:
         """The URL without what may be secret in it: user, password and query."""
-        scheme, mark, rest = self.url.partition("://")
-        if not mark or self.local:
-            return self.url
-        host, slash, path = rest.partition("/")
-        return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+        return self.url if self.local else _shown(self.url)
+
+
+def _shown(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return url
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def _place(place: Any, storage_options: Mapping[str, Any] | None) -> _Place:
     if hasattr(place, "fs") and hasattr(place, "path"):
-        fs, path, url = place.fs, place.path, str(place)
+        path, url = place.path, str(place)
+        fs = _limited(place.fs, url)
     elif isinstance(place, (str, os.PathLike)) and os.fspath(place):
         url = os.path.expanduser(os.fspath(place))
         fs, path = _filesystem(url, storage_options or {})
@@ -258,22 +299,22 @@ def _place(place: Any, storage_options: Mapping[str, Any] | None) -> _Place:
     return _Place(fs, path, os.path.abspath(path) if local else url, local)
 
 
+def _limited(fs: Any, url: str) -> Any:
+    from modelversion.storage.elsewhere import limited
+
+    return limited(fs, _shown(url))
+
+
 def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    import fsspec.core
+    from modelversion.storage.elsewhere import located
 
     try:
-        fs, path = fsspec.core.url_to_fs(url, **{**_uncached(url), **options})
+        return located(url, _shown(url), options)
     except ImportError as e:
         raise StorageError(f"{masked(url)} needs a driver that is not installed: {e}") from e
     except (ValueError, TypeError) as e:
         said = masked(f"{url!r} is no place that fsspec knows: {e}")
         raise InvalidInputError(said) from e
-    return fs, path
-
-
-def _uncached(url: str) -> dict[str, Any]:
-    """Give what keeps a driver from remembering lists; SFTP's has none, and takes no such word."""
-    return {} if url.startswith(("sftp://", "ssh://")) else {"use_listings_cache": False}
 
 
 def _is_local(fs: Any) -> bool:
@@ -325,7 +366,7 @@ def _found(place: _Place) -> dict[str, dict[str, Any]]:
         if not place.folder:
             return {"": info}
         listed = place.fs.find(place.path, detail=True)
-    root = place.fs._strip_protocol(place.path).rstrip("/") + "/"
+    root = place.path.rstrip("/") + "/"
     files = {path.removeprefix(root): found for path, found in sorted(listed.items())}
     if not files:
         raise DataNotFoundError(f"the folder {place.shown} holds no file")
@@ -338,10 +379,10 @@ def _reading(place: _Place) -> Iterator[None]:
         yield
     except ModelVersionError:
         raise  # some of them are errors of files too
-    except FileNotFoundError as e:
-        raise DataNotFoundError(f"there is no file or folder {place.shown}") from e
     except Exception as e:  # drivers pass on whatever their HTTP clients raise
-        raise StorageError(f"{place.shown} cannot be read: {masked(str(e))}") from e
+        from modelversion.storage.elsewhere import told
+
+        raise told(e, place.shown) from e
 
 
 def _marks(place: _Place) -> Marks:

@@ -446,7 +446,7 @@ def test_a_place_that_cannot_be_read_is_a_storage_error(monkeypatch):
         type(memory), "open", lambda *_, **__: (_ for _ in ()).throw(OSError("line is down"))
     )
 
-    with pytest.raises(StorageError, match=r"memory://raw\.bin cannot be read: line is down"):
+    with pytest.raises(StorageError, match=r"cannot read memory://raw\.bin: line is down"):
         mv.data("memory://raw.bin")
 
 

@@ -110,13 +110,16 @@ def _hash_local(path: Path) -> tuple[str, int]:
 
 
 def _of_remote(fs: Any, path: str) -> Fingerprint:
-    if fs.isfile(path):
+    try:
+        kind = fs.info(path)["type"]
+    except FileNotFoundError as e:
+        missing = f"there is no file or folder {path!r} on {type(fs).__name__}"
+        raise DataNotFoundError(missing) from e
+    if kind == "file":
         digest, size = _hash_remote(fs, path)
         return Fingerprint("file", "file", digest, size=size)
     root = path.rstrip("/")
     found = {_below(root, full): full for full in fs.find(path)}
-    if not found and not fs.isdir(path):
-        raise DataNotFoundError(f"there is no file or folder {path!r} on {type(fs).__name__}")
     # Drivers without asyncio have one connection, on which two threads take each other's replies.
     workers = _WORKERS if getattr(fs, "async_impl", False) else 1
     return _folder(list(found), lambda name: _hash_remote(fs, found[name]), workers=workers)

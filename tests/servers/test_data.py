@@ -4,15 +4,19 @@ import hashlib
 import io
 import json
 import pickle
+import zipfile
 
 import fsspec
 import numpy as np
 import pandas as pd
 import pytest
+from refusing import Answer, refusing
+from running import Server, driver, free_port
 
 import modelversion as mv
 from modelversion.errors import DataChangedError, DataNotFoundError, StorageError
 from modelversion.schema import to_json
+from modelversion.storage import _object
 
 FRAME = pd.DataFrame({"a": np.arange(50.0), "b": np.arange(50) % 3})
 RAW = FRAME.to_csv(index=False).encode()
@@ -25,12 +29,13 @@ def registry(tmp_path):
 
 
 @pytest.fixture
-def stored(driven):
+def stored(server):
     """A file on the server: its URL, how it is opened, and a filesystem that changes it."""
-    options = driven.options()
-    url = f"{driven.place()}/raw.csv"
-    fs, path = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
-    if driven.scheme == "sftp":
+    options = server.options()
+    url = f"{server.place()}/raw.csv"
+    fs = driver(server)
+    path = fs._strip_protocol(url)
+    if server.scheme == "sftp":
         fs.makedirs(fs._parent(path), exist_ok=True)
     fs.pipe_file(path, RAW)
     return url, options, fs, path
@@ -58,6 +63,22 @@ def test_a_file_is_hashed_where_it_lies(stored, registry):
         (0, "train"),
     ]
     assert registry.search(data=raw)[0].ref == version.ref
+
+
+def test_a_place_that_knows_its_filesystem_is_read(stored, server):
+    """As a `UPath` does, whose driver somebody else has made."""
+    url, options, _, path = stored
+
+    host = {"host": "127.0.0.1"} if server.scheme == "sftp" else {}
+
+    class Place:
+        def __init__(self):
+            self.fs, self.path = fsspec.filesystem(server.scheme, **host, **options), path
+
+        def __str__(self):
+            return url
+
+    assert mv.data(Place()).read(pd.read_csv).equals(FRAME)
 
 
 def test_a_change_on_the_server_is_found(stored):
@@ -131,9 +152,43 @@ def test_opened_data_goes_to_a_worker(stored):
     assert there.read(pd.read_csv).equals(FRAME)
 
 
-def test_a_server_that_is_gone_is_a_storage_error(driven_bucket):
-    """What cannot be reached is no absent file."""
-    options = {**driven_bucket.options(1), "use_listings_cache": False}
+# ---- on a web server
 
-    with pytest.raises(StorageError):
-        mv.data(f"{driven_bucket.place()}/raw.csv", storage_options=options)
+
+@pytest.fixture
+def web():
+    """A web server that has one file."""
+    file = Answer(200, RAW, "text/csv")
+    with refusing(file, file) as port:
+        yield Server("web", port, "http", "", lambda port: {})
+
+
+def test_a_file_on_a_web_server_is_read(web):
+    """Through a driver whose time-outs are those of registries."""
+    found = mv.data(f"http://127.0.0.1:{web.port}/raw.csv")
+
+    assert found.digest == hashlib.sha256(RAW).hexdigest()
+    assert found.read(pd.read_csv).equals(FRAME)
+
+
+def test_a_web_server_that_hangs_or_is_gone_is_told(web, proxied, monkeypatch):
+    """It says which file, and what to check."""
+    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 1.0)
+    proxy = proxied(web)
+    proxy.stall()
+
+    for port in (proxy.port, free_port()):
+        url = f"http://127.0.0.1:{port}/raw.csv"
+        with pytest.raises(StorageError, match="no answer came") as caught:
+            mv.data(url)
+        assert url in str(caught.value)
+
+
+def test_a_file_through_another_driver_is_hashed(tmp_path):
+    """A chain of drivers is asked as fsspec asks it."""
+    with zipfile.ZipFile(tmp_path / "raw.zip", "w") as packed:
+        packed.writestr("raw/raw.csv", RAW)
+
+    found = mv.data(f"zip://raw/raw.csv::file://{tmp_path}/raw.zip")
+
+    assert found.digest == hashlib.sha256(RAW).hexdigest()

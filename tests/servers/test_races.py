@@ -12,20 +12,19 @@ CLAIMS = 50
 # Writers that save are threads of four processes, each with a registry handle of its own: what
 # sixteen processes would spend on importing drivers says nothing about races.
 THREADS = 4
-# moto answers one request at a time, so that sixteen writers wait for each other: fewer saves.
-SAVES = {"moto": 3}
+SAVES = 10
 
 
 def store_of(server, url, port=None):
     return open_store(url, storage_options=server.options(port))
 
 
-def test_sixteen_processes_race_for_fifty_claims(server):
+def test_sixteen_processes_race_for_fifty_claims(place, many):
     """Each of 50 keys is created by exactly one of 16 processes, and holds the winner's bytes."""
-    url = server.place()
+    url = place.place()
 
     def claim(writer):
-        store, won = store_of(server, url), []
+        store, won = store_of(place, url), []
         for number in range(CLAIMS):
             try:
                 store.put_new(f"versions/{number}/claim.json", f"writer {writer}".encode())
@@ -34,34 +33,33 @@ def test_sixteen_processes_race_for_fifty_claims(server):
             won.append(number)
         return won
 
-    won = together(claim, range(WRITERS))
+    won = many(claim, range(WRITERS))
 
     assert sorted(number for part in won for number in part) == list(range(CLAIMS))
-    store = store_of(server, url)
+    store = store_of(place, url)
     for writer, numbers in enumerate(won):
         for number in numbers:
             assert store.read(f"versions/{number}/claim.json") == f"writer {writer}".encode()
 
 
-def test_sixteen_writers_of_ten_saves_lose_none(server, open_registry):
+def test_sixteen_writers_of_ten_saves_lose_none(place, many, open_registry):
     """Every acknowledged version has a number of its own and loads; the chain is whole."""
-    url = server.place()
-    first = open_registry(server, url).save("churn", "first").number
-    saves = SAVES.get(server.name, 10)
+    url = place.place()
+    first = open_registry(place, url).save("churn", "first").number
 
     def save(writer):
-        registry = open_registry(server, url)
-        return [registry.save("churn", (writer, turn)).number for turn in range(saves)]
+        registry = open_registry(place, url)
+        return [registry.save("churn", (writer, turn)).number for turn in range(SAVES)]
 
     def save_in_threads(first):
         return threads_together(save, range(first, first + THREADS))
 
-    parts = together(save_in_threads, range(0, WRITERS, THREADS))
+    parts = many(save_in_threads, range(0, WRITERS, THREADS))
     given = [numbers for part in parts for numbers in part]
 
-    registry = open_registry(server, url)
+    registry = open_registry(place, url)
     numbers = sorted([first, *(number for part in given for number in part)])
-    assert numbers == list(range(1, WRITERS * saves + 2))
+    assert numbers == list(range(1, WRITERS * SAVES + 2))
     assert [version.number for version in registry["churn"].versions()] == numbers
     for writer, part in enumerate(given):
         for turn, number in enumerate(part):
@@ -94,17 +92,17 @@ def test_threads_share_one_handle(server, open_registry):
     assert all(registry.load(f"churn:{number}") == i for number, i in given)
 
 
-def test_what_another_process_wrote_is_seen_at_once(server, open_registry):
+def test_what_another_process_wrote_is_seen_at_once(place, many, open_registry):
     """A handle that looked and found nothing sees what a second process wrote since."""
-    url = server.place()
-    store, registry = store_of(server, url), open_registry(server, url)
+    url = place.place()
+    store, registry = store_of(place, url), open_registry(place, url)
     registry.save("churn", 1)
     with pytest.raises(KeyAbsent):
         store.read("models/churn/versions/2/claim.json")
     assert [item.name for item in store.list("models/churn/versions")] == ["1"]
     assert registry["churn"].latest.number == 1
 
-    together(lambda value: open_registry(server, url).save("churn", value).number, [2])
+    many(lambda value: open_registry(place, url).save("churn", value).number, [2])
 
     assert b'"number":2' in store.read("models/churn/versions/2/claim.json")
     assert [item.name for item in store.list("models/churn/versions")] == ["1", "2"]

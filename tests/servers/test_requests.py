@@ -107,3 +107,48 @@ def test_large_files_go_in_parts_and_come_in_ranges(bucket, proxied, open_regist
     assert (loaded["w"] == weights).all()
     ranged = [target for _, target in proxy.fresh() if "buffer-0" in target]
     assert len(ranged) == 3
+
+
+# ---- SFTP: encrypted on the wire, so counted in the driver
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What is asked of SFTP servers from now on, one number a request."""
+    import paramiko
+
+    found, request = [], paramiko.SFTPClient._async_request
+
+    def counting(self, taker, kind, *given):
+        found.append(kind)
+        return request(self, taker, kind, *given)
+
+    monkeypatch.setattr(paramiko.SFTPClient, "_async_request", counting)
+    return found
+
+
+def test_a_key_over_sftp_is_seven_requests(sftp, asked):
+    """Folder, open, write, size, sync, close, rename; a read is four, an absent key one."""
+    store = open_store(sftp.place(), storage_options=sftp.options())
+    store.put_new("a/b", b"1")
+
+    for most, work in (
+        (7, lambda: store.put_new("a/c", b"1")),
+        (4, lambda: store.read("a/c")),
+        (1, lambda: store.read_many(["a/d"])),
+    ):
+        asked.clear()
+        work()
+        assert len(asked) == most
+
+
+def test_a_small_save_over_sftp_is_four_keys(sftp, asked, open_registry):
+    """As on a bucket; a new folder costs a look and its making, of each that needs it at once."""
+    registry = open_registry(sftp, sftp.place())
+    for i in range(2):
+        registry.save("churn", {"w": np.arange(3) + i})
+    asked.clear()
+
+    registry.save("churn", {"w": np.arange(4)})
+
+    assert 4 * 7 + 2 * 2 <= len(asked) <= 4 * 7 + 3 * 4

@@ -29,20 +29,20 @@ def wait_until(condition):
         time.sleep(0.05)
 
 
-def test_of_eight_promoters_one_wins_and_the_others_are_told(server, open_registry):
+def test_of_eight_promoters_one_wins_and_the_others_are_told(place, many, open_registry):
     """With `if_current` one of 8 processes lands; each other learns who did, and why."""
-    url = server.place()
-    registry = model_on(server, url, open_registry, PROMOTERS + 1)
+    url = place.place()
+    registry = model_on(place, url, open_registry, PROMOTERS + 1)
 
     def promote(number):
-        churn = open_registry(server, url, actor=f"p{number}")["churn"]
+        churn = open_registry(place, url, actor=f"p{number}")["churn"]
         try:
             churn[number].promote("production", if_current=1, reason=f"try {number}")
         except StageMovedError as e:
             return number, e.current, str(e)
         return number, None, ""
 
-    found = together(promote, range(2, PROMOTERS + 2))
+    found = many(promote, range(2, PROMOTERS + 2))
 
     (winner,) = [number for number, current, _ in found if current is None]
     for _, current, said in found:
@@ -50,7 +50,7 @@ def test_of_eight_promoters_one_wins_and_the_others_are_told(server, open_regist
             assert current == winner
             assert f"p{winner}" in said
             assert f"try {winner}" in said
-    again = open_registry(server, url)
+    again = open_registry(place, url)
     assert again["churn"].stages["production"] == [winner]
     assert [decision.number for decision in registry["churn"].history("production")] == [1, winner]
     assert again.verify()
