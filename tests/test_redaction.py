@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import json
+import random
 import uuid
+from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokens import EVERY, HEX, TOKENS, draw, pem
 
@@ -604,11 +606,74 @@ def test_bytes_without_a_token_pass(text):
 def test_many_places_are_searched_one_by_one(monkeypatch):
     """Where nearly everything may be a token, each place is looked at all the same."""
     token = TOKENS["github-token"][0].encode()
-    data = b" ".join([b"id_0123456789abcdefghij"] * 20_000)
+    data = b" ".join([b"hf_0123456789abcdefghij"] * 20_000)
     assert _tokens._places(data) is None
 
     assert list(_tokens.formats_in(data)) == []
     assert list(_tokens.formats_in(data + b" " + token)) == ["github-token"]
+
+
+WORDS = [b"loss", b"the", b"x", b"user_name", b"learning-rate", b"0.8765432109876543", b"e-05"]
+FILLINGS = {
+    "words": lambda rng: b" ".join(rng.choices(WORDS, k=300)),
+    "csv": lambda rng: b",".join(repr(rng.random()).encode() for _ in range(80)),
+    "snake": lambda rng: b"_".join(rng.choices([*WORDS, b"hf", b"sk", b"ghp", b"r8"], k=200)),
+    "base64": lambda rng: base64.b64encode(rng.randbytes(900)),
+    "url base64": lambda rng: base64.urlsafe_b64encode(rng.randbytes(900)),
+    "hex": lambda rng: rng.randbytes(600).hex().encode(),
+    "bytes": lambda rng: rng.randbytes(1200),
+    "capitals": lambda rng: b"PRIVATE V KEY- AKIA eyJ " * 50,
+}
+
+
+def every_rule(data):
+    """Match each format at each byte that its beginnings end with: slow, and plain."""
+    found = set()
+    for anchor, (pattern, rules, _) in _tokens._anchored().items():
+        at = data.find(anchor.encode())
+        while at >= 0:
+            if match := pattern.match(data, at):
+                found.add(rules[match.lastindex - 1])
+            at = data.find(anchor.encode(), at + 1)
+    return found
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.lists(st.sampled_from([*FILLINGS]), min_size=1, max_size=12))
+def test_a_look_at_all_bytes_at_once_finds_what_one_at_each_does(seed, kinds):
+    """Whatever surrounds the tokens, and wherever they stand to the borders of what is looked at.
+
+    A token with a letter before it is none, and both looks say so.
+    """
+    rng = random.Random(seed)
+    parts = [FILLINGS[kind](rng) for kind in kinds]
+    for _ in range(rng.randrange(4)):
+        _, token = rng.choice(EVERY)
+        place = rng.randrange(len(parts))
+        parts.insert(place, rng.choice([b" ", b"\n", b'"', b"x", b"=", b"\x8c("]) + token.encode())
+    data = b"".join(part + rng.choice([b"", b" ", b"\n"]) for part in parts)
+    chunk = rng.choice([1024, 4096, len(data) // 2 + 1])
+
+    with mock.patch.multiple(_tokens, _FEW=0, _CHUNK=chunk, _BYTES_A_PLACE=0):
+        found, there = set(_tokens.formats_in(data)), every_rule(data)
+    assert bool(found) == bool(there)
+    # A key block is looked for by itself, and is not told of where another secret is.
+    assert found - {"private-key"} == there - {"private-key"}
+    with mock.patch.multiple(_tokens, _FEW=2**60):
+        assert bool(set(_tokens.formats_in(data))) == bool(there)
+
+
+@pytest.mark.parametrize(("rule", "token"), EVERY)
+def test_a_token_is_found_at_every_place_around_a_border(rule, token):
+    """Of a chunk, of eight bytes, and at both ends of all bytes."""
+    for shift in range(-len(token) - 3, 4):
+        data = (b"x, " * 1400)[: 4095 + shift] + b" " + token.encode()
+
+        with mock.patch.multiple(_tokens, _FEW=0, _CHUNK=4096):
+            assert set(_tokens.formats_in(data)) == {rule}
+            assert rule in set(_tokens.formats_in(data + b"\n" * 5000))
+    with mock.patch.multiple(_tokens, _FEW=0, _CHUNK=4096):
+        assert rule in set(_tokens.formats_in(token.encode()))
 
 
 def test_a_known_value_in_bytes_is_found():

@@ -26,6 +26,10 @@ _GUARDS = {
     ".": r"(?=[A-Za-z0-9_\-=.]{22}|com/services/T)",
 }
 _KEY_BLOCK = b"PRIVATE KEY"
+_RARE_IN_BLOCK = b"V"
+_BEFORE_RARE = _KEY_BLOCK.index(_RARE_IN_BLOCK)
+# Where it is not rare, the block itself is looked for.
+_BYTES_A_RARE = 4096
 
 
 def formats_in(data: bytes) -> Iterator[str]:
@@ -34,11 +38,23 @@ def formats_in(data: bytes) -> Iterator[str]:
     if places is None:
         yield from _searched(data)
         return
-    if _KEY_BLOCK in data:
+    if _has_key_block(data):
         yield from _found(_anchored()["-"], [_anchored()["-"][0].search(data)])
     for anchor, at in places:
         form = _anchored()[anchor]
         yield from _found(form, (form[0].match(data, place) for place in at))
+
+
+def _has_key_block(data: bytes) -> bool:
+    """Look for a byte that is rare in most bytes: that is far quicker than for several."""
+    at = data.find(_RARE_IN_BLOCK)
+    for _ in range(len(data) // _BYTES_A_RARE):
+        if at < 0:
+            return False
+        if data.startswith(_KEY_BLOCK, max(at - _BEFORE_RARE, 0)):
+            return True
+        at = data.find(_RARE_IN_BLOCK, at + 1)
+    return _KEY_BLOCK in data
 
 
 Form = tuple[re.Pattern[bytes], tuple[str, ...], tuple[bytes, ...]]
@@ -89,7 +105,9 @@ _RUN = 16
 _SHORT = "_-I"
 _LONG_RUN = 22
 # Where more places are left than one of so many bytes, a search is quicker.
-_BYTES_A_PLACE = 256
+_BYTES_A_PLACE = 32
+# Where one of so many groups of eight bytes has a run or more, only anchors are looked at.
+_DENSE = 16
 
 
 def _places(data: bytes) -> list[tuple[str, list[int]]] | None:
@@ -97,31 +115,42 @@ def _places(data: bytes) -> list[tuple[str, list[int]]] | None:
     import numpy as np
 
     whole = np.frombuffer(data, np.uint8)
-    ends = np.frombuffer(_ends(), bool)
     at = [np.zeros(0, np.int64)]
     for start in range(0, len(data), _CHUNK):
         part = whole[start : start + _CHUNK + _LONG_RUN + 1]
-        found = np.flatnonzero(_behind(part)) + 1
-        # Two bytes of a beginning stand before the run.
-        found = found[ends[part[found - 1] * np.uint16(256) + part[found]]]
-        at.append(found + start)
-        if len(found) * _BYTES_A_PLACE > _CHUNK:
+        at.append(_begun_at(whole, _before_runs(part) + start))
+        if len(at[-1]) * _BYTES_A_PLACE > _CHUNK:
             return None
     places = np.unique(np.concatenate(at))
     kinds = whole[places]
     return [(chr(kind), places[kinds == kind].tolist()) for kind in np.unique(kinds)]
 
 
-def _behind(part: Any) -> Any:
-    """Tell of each byte but the first whether so many follow as do behind an anchor."""
+def _before_runs(part: Any) -> Any:
+    """Give the places behind which a run follows; where there are many, of anchors only."""
     import numpy as np
 
-    runs = _runs(part)[2:]
+    runs = _runs(part)[1:]
+    packed = np.packbits(runs, bitorder="little")
+    if np.count_nonzero(packed) * _DENSE > len(packed):
+        flags = _behind(part, runs)
+        if np.count_nonzero(flags) * _DENSE > len(part):
+            flags &= np.frombuffer(part.tobytes().translate(_anchors()), bool)[: len(flags)]
+        return np.flatnonzero(flags)
+    eights = np.flatnonzero(packed)
+    found = np.flatnonzero(np.unpackbits(packed[eights], bitorder="little"))
+    return eights[found >> 3] * 8 + (found & 7)
+
+
+def _behind(part: Any, runs: Any) -> Any:
+    """Tell of each byte whether as many follow as do behind an anchor like it."""
+    import numpy as np
+
     # At the end of all bytes there may be no room for more.
     long = np.zeros(len(runs), bool)
     more = _LONG_RUN - _RUN
     np.logical_and(runs[:-more], runs[more:], out=long[:-more])
-    before = part[1 : len(runs) + 1]
+    before = part[: len(runs)]
     short = before == ord(_SHORT[0])
     for anchor in _SHORT[1:]:
         short |= before == ord(anchor)
@@ -142,18 +171,62 @@ def _runs(part: Any) -> Any:
     return runs
 
 
-_ELEMENT = re.compile(r"(\[[^\]]*\]|\(\?:[^)]*\)|\\.|.)(?:\{\d+\})?")
+def _begun_at(whole: Any, places: Any) -> Any:
+    """Give those of some anchors that end as a beginning does, with the two bytes before."""
+    import numpy as np
+
+    pairs, rows = (np.frombuffer(table, bool) for table in _ends()[:2])
+    row_of = np.frombuffer(_ends()[2], np.uint8)
+    places = places[places > 0]
+    places = places[pairs[whole[places - 1] * np.uint16(256) + whole[places]]]
+    before = whole[np.maximum(places - 2, 0)] * np.uint16(256) + whole[places - 1]
+    return places[rows[row_of[whole[places]].astype(np.int64) * 2**16 + before]]
+
+
+_ELEMENT = re.compile(r"(\[[^\]]*\]|\\.|.)(?:\{(\d+)\})?")
 
 
 @functools.cache
-def _ends() -> bytes:
-    """Tell of each pair of bytes whether a beginning ends with it: a bool for each."""
-    pairs = bytearray(2**16)
+def _anchors() -> bytes:
+    """Tell of each byte whether a beginning ends with it."""
+    known = {anchor for _, _, anchor in _endings()}
+    return bytes(byte in known for byte in range(256))
+
+
+@functools.cache
+def _endings() -> list[tuple[list[int], list[int], int]]:
+    """Give for each way that a beginning ends the bytes of its last three places."""
+    found = []
     for _, begins, _ in FORMATS:
-        before, anchor = _ELEMENT.findall(begins)[-2:]
-        options = before[3:-1].split("|") if before.startswith("(?:") else [before]
-        one = re.compile("|".join(_ELEMENT.findall(option)[-1] for option in options))
-        for byte in range(256):
-            if one.fullmatch(chr(byte)):
-                pairs[byte * 256 + ord(anchor[-1])] = 1
-    return bytes(pairs)
+        group = re.search(r"\(\?:([^)]*)\)", begins)
+        options = group[1].split("|") if group else [""]
+        for option in options:
+            text = begins.replace(group[0], option) if group else begins
+            spread = [[e] * min(int(n or 1), 3) for e, n in _ELEMENT.findall(text)]
+            places = [r"[\x00-\xff]", *(element for elements in spread for element in elements)]
+            two, one, anchor = (_bytes_of(element) for element in places[-3:])
+            found.append((two, one, anchor[0]))
+    return found
+
+
+def _bytes_of(element: str) -> list[int]:
+    pattern = re.compile(element)
+    return [byte for byte in range(256) if pattern.fullmatch(chr(byte))]
+
+
+@functools.cache
+def _ends() -> tuple[bytes, bytes, bytes]:
+    """Give tables of how beginnings end.
+
+    A flag for each pair of the last two bytes; rows with a flag for each pair of bytes before an
+    anchor; and the row of each anchor.
+    """
+    anchors = sorted({anchor for _, _, anchor in _endings()})
+    pairs, row_of, rows = bytearray(2**16), bytearray(256), bytearray(len(anchors) << 16)
+    for twos, ones, anchor in _endings():
+        row_of[anchor] = anchors.index(anchor)
+        for one in ones:
+            pairs[one << 8 | anchor] = 1
+            for two in twos:
+                rows[row_of[anchor] << 16 | two << 8 | one] = 1
+    return bytes(pairs), bytes(rows), bytes(row_of)
