@@ -441,6 +441,8 @@ def parse_version(data: bytes, what: str) -> VersionRecord:
     for file in record.files:
         if not layout.is_stored_path(file.path):
             raise RecordError(f"{what} lists the file {file.path[:200]!r}, which cannot be its own")
+        if not 0 <= file.size < 2**63:
+            raise RecordError(f"{what} lists {file.path[:200]!r} with {file.size} bytes")
     return record
 
 

@@ -29,7 +29,8 @@ from modelversion.storage import Blob, Item, KeyAbsent, KeyTaken, nonce
 
 _WINDOWS = sys.platform == "win32"
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-_READ = os.O_RDONLY | _NOFOLLOW
+# A pipe in the place of a file is read as empty, and nobody waits for who would write to it.
+_READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
 _MODE = 0o444
 _ATTEMPTS = 100
