@@ -201,7 +201,7 @@ def _against(comparison: Comparison, first: Compared, version: Compared, metric:
     by = moved(first.metrics.get(metric), value, higher=comparison._higher(metric))
     if version is first or by.value is None:
         return value
-    return Cell(value, f"{value:.6g} ({by.text})", tone=by.tone)
+    return Cell(value, f"{value:.6g}", below=by.text or "", tone=by.tone)
 
 
 def _moved(comparison: Comparison, metric: str, before: Any, after: Any) -> Cell:
@@ -300,7 +300,7 @@ def _parallel(comparison: Comparison, params: Sequence[str]) -> Picture:
     ]
     return Picture(
         "Params",
-        parallel([row[1:] for row in rows], axes=axes),
+        parallel(rows, axes=axes),
         kind="parallel",
         alt=f"a line for each version through {', '.join(axes)}",
         data=Table("params", ("version", *axes), rows=rows),

@@ -29,7 +29,7 @@ from modelversion.display import (
 )
 
 _TAGS = """
-    body caption details div head html img main meta p pre progress span strong style summary
+    body br caption details div head html img main meta p pre progress span strong style summary
     table td th title tr
 """
 TAGS = set(_TAGS.split())
@@ -85,7 +85,7 @@ class Reader(HTMLParser):
         for name, value in attrs:
             if name == "src":
                 assert value.startswith("data:image/svg+xml;base64,")
-        if tag not in ("img", "meta"):
+        if tag not in ("br", "img", "meta"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -111,7 +111,7 @@ def page_of(texts):
         tone="bad",
         blocks=[
             Facts({t[2]: t[3], f"{t[4]}2": Cell(t[5], t[6], tone="good", spark=[1, 2])}),
-            Table(t[7], (t[8], "b"), rows=[(t[9], Cell(t[10])), (t[11], 1.5)], more=3),
+            Table(t[7], (t[8], "b"), rows=[(t[9], Cell(t[10], below=t[12])), (t[11], 1.5)], more=3),
             Table(t[12], ("a",), rows=[], empty=t[13]),
             Section(t[14], [Text(t[15], t[16]), Note(t[17], "warn")], says=t[18]),
             Picture(
@@ -356,6 +356,17 @@ def test_text_says_what_html_says(report):
     assert {w.strip(".:") for w in seen} <= {w.strip(".:") for w in said}
     plain = re.sub(r"\\(.)", r"\1", report.to_markdown())
     assert {w.strip(".:") for w in seen} <= {w.strip(".:") for w in re.findall(r"[\w.:-]+", plain)}
+
+
+def test_a_remark_stands_below_its_value_or_in_brackets_behind_it():
+    """On a line of its own where there are lines, and it is no data."""
+    told = Table("metrics", ("auc",), rows=[(Cell(0.9, below="+0.02 better"),)])
+    shown = Of(Page("churn:4", blocks=[told]))
+
+    assert "0.9<br>+0.02 better</td>" in shown._repr_html_()
+    assert "0.9 (+0.02 better)" in str(shown)
+    assert r"0.9 \(+0.02 better\)" in shown.to_markdown()
+    assert shown.to_dict()["metrics"] == [{"auc": 0.9}]
 
 
 def test_the_text_of_a_page(report):

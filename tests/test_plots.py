@@ -229,7 +229,9 @@ def test_dots_of_anything_are_drawn(points, axis):
 @given(st.integers(1, 5).flatmap(lambda n: st.lists(st.tuples(*[VALUES] * n), max_size=12)), NAMES)
 def test_parallel_lines_of_anything_are_drawn(rows, name):
     """Numbers, words, and what is missing."""
-    read(plots.parallel(rows, axes=[name] * len(rows[0]) if rows else []))
+    axes = [name] * len(rows[0]) if rows else []
+
+    read(plots.parallel([(name, *row) for row in rows], axes=axes))
 
 
 @given(st.lists(st.tuples(NAMES, st.lists(st.tuples(FINITE, FINITE, NAMES), max_size=9))))

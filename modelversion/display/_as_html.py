@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
+
 from modelversion.display._page import (
     Block,
     Cell,
@@ -154,7 +156,7 @@ def _right(numeric: bool) -> str | None:
 
 
 def _cell(value: Any, limits: Limits, *, right: bool) -> Html:
-    text: str | Html = shown(value, limits.chars)
+    text: str | Html = _lines_of(value, limits)
     numbers = spark_of(value)
     if numbers:
         alt = f"{len(numbers)} values, from {shown(numbers[0], 12)} to {shown(numbers[-1], 12)}"
@@ -173,6 +175,13 @@ def _cell(value: Any, limits: Limits, *, right: bool) -> Html:
         or None,
         title=whole if whole and whole != value.text else None,
     )
+
+
+def _lines_of(value: Any, limits: Limits) -> str | Html:
+    if not isinstance(value, Cell) or not value.below:
+        return shown(value, limits.chars)
+    above = shown(attrs.evolve(value, below=""), limits.chars)
+    return joined(above, tag("br"), line(value.below, limits.chars))
 
 
 def _text(block: Text, limits: Limits) -> Iterator[Html]:

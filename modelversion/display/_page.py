@@ -31,6 +31,7 @@ class Cell:
     Attributes:
         value: What `to_dict` and `to_pandas` give.
         text: What is shown, where that is not the value printed.
+        below: A remark on it: on a line of its own where there are lines, else in brackets.
         tone: What it means: good, bad, warn or quiet. Its words must say so too.
         spark: Numbers drawn as a small line before the text.
         share: How much of it is done, from 0 to 1, drawn as a bar before the text.
@@ -39,6 +40,7 @@ class Cell:
 
     value: Any
     text: str | None = None
+    below: str = attrs.field(default="", kw_only=True)
     tone: Tone = attrs.field(default="", kw_only=True)
     spark: Sequence[float] = attrs.field(default=(), kw_only=True)
     share: float | None = attrs.field(default=None, kw_only=True)
@@ -208,7 +210,8 @@ def are_numbers(values: Iterable[Any]) -> bool:
 def shown(value: Any, chars: int) -> str:
     """Print a value in one line of at most so many characters, all printable."""
     if isinstance(value, Cell):
-        return shown(value.value if value.text is None else value.text, chars)
+        text = shown(value.value if value.text is None else value.text, chars)
+        return f"{text} ({line(value.below, chars)})" if value.below else text
     return line(_printed(value), chars)
 
 

@@ -80,7 +80,7 @@ PAGE_SHEET = Html(
     f"{{body{{background:#0d1117}}.{SCOPE}.{SCOPE}{{{_DARK}}}"
     f".{SCOPE}.{SCOPE} img{{filter:invert(.9) hue-rotate(180deg)}}}}</style>"
 )
-_VOID = frozenset({"img", "meta"})
+_VOID = frozenset({"br", "img", "meta"})
 
 
 def tag(name: str, /, *children: str | Html, **attributes: Any) -> Html:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -106,11 +106,15 @@ def dots(points: Sequence[tuple[str, float, float, bool]], *, axes: tuple[str, s
 
 
 def parallel(rows: Sequence[Sequence[Any]], *, axes: Sequence[str]) -> str:
-    """Draw a line for each row through an axis for each value; what is no number is a category."""
+    """Draw a line for each row (name, values) through an axis for each value.
+
+    What is no number is a category.
+    """
     if not rows or not axes:
         return _svg([], 20)
-    gap = (_WIDTH - 130) / max(len(axes) - 1, 1)
-    at = [40 + gap * i for i in range(len(axes))]
+    names, rows = [str(row[0]) for row in rows], [row[1:] for row in rows]
+    gap = (_WIDTH - 180) / max(len(axes) - 1, 1)
+    at = [100 + gap * i for i in range(len(axes))]
     heights = [_heights([row[i] for row in rows]) for i in range(len(axes))]
     parts = []
     for i, (name, x) in enumerate(zip(axes, at, strict=True)):
@@ -122,9 +126,20 @@ def parallel(rows: Sequence[Sequence[Any]], *, axes: Sequence[str]) -> str:
     for r in range(len(rows)):
         line_at = " ".join(f"{x:.4g},{heights[i][r]:.4g}" for i, x in enumerate(at))
         parts.append(
-            f'<polyline points="{line_at}" fill="none" stroke="{INK}" stroke-opacity=".7"/>'
+            f'<polyline points="{line_at}" fill="none" stroke="{_INKS[r % len(_INKS)]}" '
+            f'stroke-dasharray="{_DASHES[r % len(_INKS)] or "none"}"/>'
         )
+    parts += [_label(name, 94, y + 4, anchor="end", chars=14) for name, y in _apart(names, heights)]
     return _svg(parts, 160)
+
+
+def _apart(names: Sequence[str], heights: Sequence[Sequence[float]]) -> Iterator[tuple[str, float]]:
+    """Give the names at their first axis, but for those that would cover the one above."""
+    above = -float(_ROW)
+    for y, name in sorted(zip(heights[0], names, strict=True)):
+        if y - above >= 12:
+            yield name, y
+            above = y
 
 
 def _short(value: Any) -> str:

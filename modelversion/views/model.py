@@ -65,7 +65,8 @@ class Standing:
         """Tell in words what a version is: its stages, aliases, what it is best in."""
         decided = self.history.decisions
         names = self.history.names(number)
-        names += [f"best {name}" for name, (best, _) in self.best.items() if best == number][:3]
+        best = [name for name, (best, _) in self.best.items() if best == number][:3]
+        names += [f"best {', '.join(best)}"] if best else []
         bad = ["withdrawn"] if number in decided.withdrawn else []
         bad += ["failed"] if self.history.summary(number).get("failed") else []
         tone: Tone = "bad" if bad else ""
@@ -302,7 +303,7 @@ def _metric(standing: Standing, number: int, name: str, spark: Sequence[float]) 
     if not is_number(value):
         return value
     said, tone = against_live(standing, number, name)
-    return Cell(value, f"{value:.6g}{said and f' ({said})'}", tone=tone, spark=spark)
+    return Cell(value, f"{value:.6g}", below=said, tone=tone, spark=spark)
 
 
 def against_live(standing: Standing, number: int, name: str) -> tuple[str, Tone]:
