@@ -12,7 +12,9 @@ CLAIMS = 50
 # Writers that save are threads of four processes, each with a registry handle of its own: what
 # sixteen processes would spend on importing drivers says nothing about races.
 THREADS = 4
-SAVES = 10
+# moto answers one request at a time, so that sixteen writers wait for each other: ten saves of each
+# take two minutes there, and pass.
+SAVES = {"moto": 3}
 
 
 def store_of(server, url, port=None):
@@ -46,10 +48,11 @@ def test_sixteen_writers_of_ten_saves_lose_none(place, many, open_registry):
     """Every acknowledged version has a number of its own and loads; the chain is whole."""
     url = place.place()
     first = open_registry(place, url).save("churn", "first").number
+    saves = SAVES.get(place.name, 10)
 
     def save(writer):
         registry = open_registry(place, url)
-        return [registry.save("churn", (writer, turn)).number for turn in range(SAVES)]
+        return [registry.save("churn", (writer, turn)).number for turn in range(saves)]
 
     def save_in_threads(first):
         return threads_together(save, range(first, first + THREADS))
@@ -59,7 +62,7 @@ def test_sixteen_writers_of_ten_saves_lose_none(place, many, open_registry):
 
     registry = open_registry(place, url)
     numbers = sorted([first, *(number for part in given for number in part)])
-    assert numbers == list(range(1, WRITERS * SAVES + 2))
+    assert numbers == list(range(1, WRITERS * saves + 2))
     assert [version.number for version in registry["churn"].versions()] == numbers
     for writer, part in enumerate(given):
         for turn, number in enumerate(part):

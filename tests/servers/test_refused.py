@@ -33,11 +33,11 @@ def each(names):
 @pytest.fixture
 def short(monkeypatch):
     """Deadlines of seconds."""
-    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 2.0)
-    monkeypatch.setattr(_object, "DEADLINE_SECONDS", 4.0)
+    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 1.0)
+    monkeypatch.setattr(_object, "DEADLINE_SECONDS", 2.0)
     monkeypatch.setattr(_object, "_SLOWEST", 80_000_000)
-    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 2.0)
-    monkeypatch.setattr(_sftp, "DEADLINE_SECONDS", 4.0)
+    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 1.0)
+    monkeypatch.setattr(_sftp, "DEADLINE_SECONDS", 2.0)
     monkeypatch.setattr(_gcs, "_FIRST_PAUSE", 0.02)
 
 
