@@ -316,6 +316,20 @@ def test_without_git_the_files_tell(repo, monkeypatch, tmp_path):
         assert found.problem == "git is not installed"
 
 
+def test_a_child_that_cannot_say_why_it_did_not_start_is_recorded(repo, monkeypatch):
+    """As when the system fails its last write: no exception in a thread that nobody waits for."""
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+
+    def broken(*args, **kwargs):
+        raise subprocess.SubprocessError("Bad exception data from child")
+
+    monkeypatch.setattr(git.subprocess, "Popen", broken)
+    state = git.start_reading(str(repo)).result()
+
+    assert raised == [] and "Bad exception data" in state.problem and state.commit
+
+
 def test_dubious_ownership_is_said(repo, fake):
     """Git refuses a repository of another user, and that is recorded."""
     fake('GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec $REAL "$@"')

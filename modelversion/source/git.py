@@ -83,7 +83,7 @@ class Reading:
     def _read(self) -> None:
         try:
             self._state = read(self._top, deadline=self.began + SECONDS)
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, subprocess.SubprocessError) as e:
             self._state = _by_hand(self._top, f"{type(e).__name__}: {e}"[:200])
 
     def result(self) -> GitState:

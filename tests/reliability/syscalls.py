@@ -32,6 +32,7 @@ ERRORS = {
     "rename": ("ENOSPC", "EIO"),
     "unlink": ("EACCES", "EIO"),
 }
+STRACE = shutil.which("strace")
 # How a writer tells what it was told: by its exit code, since any call of its may fail.
 ENDINGS = {10: "done", 11: "failed", 12: "unknown"}
 
@@ -67,7 +68,7 @@ def faulted(operation, root, call, error, when):
     log = f"{root}.strace"
     rule = f"inject={call}:error={error}:when={when}"
     tracer = subprocess.Popen(
-        ["strace", "-f", "-o", log, "-p", str(pid), "-e", f"trace={call}", "-e", rule],
+        [STRACE, "-f", "-o", log, "-p", str(pid), "-e", f"trace={call}", "-e", rule],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -175,6 +176,7 @@ def deaf():
 
 
 if __name__ == "__main__":
+    os.environ["PATH"] = ""  # the hundreds of files that git opens are git's to be tested with
     operations.expected(sys.argv[1] + "-warm")  # imports are not what is to fail
     wait_for_merges()
     calls = sys.argv[3].split(",") if len(sys.argv) > 3 else tuple(ERRORS)
