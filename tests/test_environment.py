@@ -120,6 +120,12 @@ def test_the_first_on_the_path_counts(site, tmp_path, monkeypatch):
     assert environment().packages["twice"] == "2.0"
 
 
+REQUIREMENTS = """
+from modelversion.environment import environment
+print(environment().requirements())
+"""
+
+
 def test_requirements_can_be_installed_again(tmp_path):
     """What cannot be fetched is a comment; the rest is what pip takes."""
     record = EnvironmentRecord(
@@ -142,7 +148,8 @@ def test_requirements_can_be_installed_again(tmp_path):
         "wheel-of @ https://example.org/a.whl\n"
     )
     own = tmp_path / "requirements.txt"
-    own.write_text(environment().requirements())
+    # Of a process of its own: a library that was imported here may bring a folder of others along.
+    own.write_text(fresh.run(REQUIREMENTS, cwd=tmp_path))
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "-r", own],
         capture_output=True,
