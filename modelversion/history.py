@@ -45,7 +45,9 @@ class History:
         # What was made of all rows, and up to where they were read then.
         self._kept: dict[Callable[[History], Any], tuple[tuple[Any, Any], Any]] = {}
         # The columns made last, and what they were made of.
-        self._table: tuple[tuple[Any, Any, list[int]], dict[str, list[Any]]] = _NO_TABLE
+        self._table: tuple[tuple[Any, Any, list[int]], dict[str, tuple[list[Any], bool]]] = (
+            _NO_TABLE
+        )
 
     def __reduce__(self) -> tuple[type[History], tuple[Line]]:
         return History, (self.line,)
@@ -122,10 +124,7 @@ class History:
 
     def numbers(self) -> list[int]:
         """Give the numbers of the versions that exist, lowest first."""
-        live = live_numbers(self.line.facts.seen().state, self.decisions)
-        found = [number for number in live if number in self._rows]
-        found.reverse()
-        return found
+        return list(self.kept(_numbers))
 
     def pointer(self, number: int) -> Pointer:
         """Give a version's pointer."""
@@ -242,10 +241,14 @@ class History:
         """Give rows as columns: plain fields, then `metrics.*`, `params.*` and `tags.*`."""
         (read, decisions, kept), table = self._table
         if kept != numbers or read is not self._read or decisions is not self.decisions:
-            table = self._columns(numbers)
+            made = self._columns(numbers)
+            table = {name: (values, _is_plain(values)) for name, values in made.items()}
             self._table = ((self._read, self.decisions, list(numbers)), table)
         # Copies: what a caller does to them is not seen by the next.
-        return {name: _decoded(values) for name, values in table.items()}
+        return {
+            name: list(values) if plain else [decode(value) for value in values]
+            for name, (values, plain) in table.items()
+        }
 
     def _columns(self, numbers: list[int]) -> dict[str, list[Any]]:
         rows = [self.full(number) for number in numbers]
@@ -285,6 +288,13 @@ def no_collections() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _numbers(history: History) -> list[int]:
+    live = live_numbers(history.line.facts.seen().state, history.decisions)
+    found = [number for number in live if number in history._rows]
+    found.reverse()
+    return found
 
 
 def _note(entry: Json) -> Json:
@@ -344,10 +354,9 @@ def _spread(space: str, rows: list[Json]) -> Iterator[tuple[str, list[Any]]]:
         yield f"{space}.{undouble(name) if space == 'params' else name}", values
 
 
-def _decoded(values: list[Any]) -> list[Any]:
-    if {dict, list}.isdisjoint(map(type, values)):
-        return list(values)
-    return [decode(value) for value in values]
+def _is_plain(values: list[Any]) -> bool:
+    """Tell whether values are what they are stored as."""
+    return {dict, list}.isdisjoint(map(type, values))
 
 
 _EMPTY: Json = {}

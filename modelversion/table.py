@@ -107,6 +107,7 @@ class Versions(Sequence[Version], Shown):
             for name in names
         }
 
+    @no_collections()
     def to_pandas(self) -> Any:
         """Give a pandas DataFrame, indexed by nothing; needs pandas."""
         import pandas
@@ -117,6 +118,7 @@ class Versions(Sequence[Version], Shown):
             frame["created_at"] = pandas.to_datetime(frame["created_at"])
         return frame
 
+    @no_collections()
     def to_polars(self) -> Any:
         """Give a polars DataFrame; needs polars. A column of mixed types holds Python objects."""
         import polars
