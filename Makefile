@@ -36,6 +36,7 @@ reliability: $(VENV)/.installed-servers  ## power cuts and failing system calls,
 	$(BIN)/python -W error tests/reliability/power_cuts.py build/power-cuts 1 | tee build/reliability/power-cuts
 	$(BIN)/python -W error tests/reliability/syscalls.py build/syscalls 1 | tee build/reliability/syscalls
 	MODELVERSION_TEST_FAULTS=build/reliability/buckets $(BIN)/python -m pytest -q tests/test_bucket_faults.py
+	MODELVERSION_TEST_MOTO_SAVES=10 $(BIN)/python -m pytest -q tests/servers/test_races.py -k "ten_saves and moto"
 	$(BIN)/python tests/reliability/mutations.py build/mutations | tee build/reliability/mutations
 	$(BIN)/python tests/reliability/report.py build/reliability
 
