@@ -5,6 +5,7 @@
 
 import contextlib
 import getpass
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 import attrs
 
 PATIENCE_SECONDS = 240
+DISK_STARTS = 20
 HERE = Path(__file__).parent
 NODE_MODULES = Path(os.environ.get("MODELVERSION_TEST_NODE", HERE / "node_modules"))
 
@@ -167,7 +169,11 @@ def radosgw(folder):
 
     def ceph(*command):
         full = [*command, "-c", conf]
-        subprocess.run(full, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+        done = subprocess.run(full, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+        return done.stdout
+
+    def joined():
+        return json.loads(ceph("ceph", "osd", "stat", "--format", "json"))["num_up_osds"] == 1
 
     fresh = ["monmaptool", "--create", "--addv", "a", f"[v1:127.0.0.1:{monitor}]"]
     ceph(*fresh, "--fsid", str(uid), folder / "monmap")
@@ -182,7 +188,7 @@ def radosgw(folder):
         wait_for(monitor)
         ceph("ceph", "osd", "new", str(uid))
         ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", str(uid))
-        run("ceph-osd", "-i", "0", log="osd.log")
+        _join(lambda: run("ceph-osd", "-i", "0", log="osd.log"), joined)
         started = run("radosgw", "-n", "client.rgw", log="rgw.log")
         wait_for(port, started)
 
@@ -194,6 +200,20 @@ def radosgw(folder):
         server = Server("radosgw", port, "s3", "models", _s3_options, admin=admin)
         make_bucket(server)
         yield server
+
+
+def _join(start, joined):
+    """Start a disk, and again where it gives up: it may ask before it knows whose cluster it is.
+
+    Ceph 16 ends with "wrong fsid" then, in one start of four on a quick machine.
+    """
+    for _ in range(DISK_STARTS):
+        disk = start()
+        while disk.poll() is None:
+            if joined():
+                return
+            time.sleep(0.1)
+    raise RuntimeError(f"ceph-osd ended {DISK_STARTS} times, lastly with {disk.returncode}")
 
 
 _CEPH = """
@@ -210,6 +230,7 @@ cluster addr = 127.0.0.1
 osd pool default size = 1
 osd pool default min size = 1
 mon allow pool size one = true
+paxos propose interval = 0.05
 osd pool default pg num = 8
 osd crush chooseleaf type = 0
 osd objectstore = memstore
