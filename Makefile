@@ -7,7 +7,7 @@ OLDEST := numpy==1.26.* pandas==2.2.0 polars==1.0.0 pyarrow==15.0.0 scipy==1.12.
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST_ARGS ?= -n logical
-SERVERS_ARGS ?=
+SERVERS_ARGS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-servers engines hash-probe reliability reliability-short mutations lint types docs schemas bench bench-hash bench-peers clean test-browser pictures test-notebooks
