@@ -1,6 +1,7 @@
 """Places that cannot hold a registry, disks that are full or fail, and files that were edited."""
 
 import errno
+import itertools
 import json
 import os
 import pickle
@@ -538,6 +539,46 @@ def test_a_save_never_survives_an_fsync_that_fails(value, monkeypatch, tmp_path)
         assert mv.Registry(root).save("churn", "next").load() == "next"
         assert mv.Registry(root).verify()
     assert unknown
+
+
+LARGE = {
+    "buffer": lambda: np.arange(3 * 2**20),
+    "stream": lambda: ["text of a stream"] * 2 + [bytes(24 * 2**20).hex()],
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the hint is one of Linux")
+@pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_disk_works_while_a_large_file_is_written(value, refused, monkeypatch, tmp_path):
+    """Each part is sent on its way once, in order, and before the sync; a system that does not
+    take the hint loses nothing."""
+    seen, (advise, fsync) = [], (os.posix_fadvise, os.fsync)
+
+    def advised(descriptor, start, size, advice):
+        seen.append((os.fstat(descriptor).st_ino, start, size))
+        if refused:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        advise(descriptor, start, size, advice)
+
+    def synced(descriptor):
+        seen.append((os.fstat(descriptor).st_ino, "sync", None))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "posix_fadvise", advised)
+    monkeypatch.setattr(os, "fsync", synced)
+    given = value()
+    version = mv.Registry(tmp_path).save("large", given)
+
+    file = max(tmp_path.rglob("*"), key=lambda path: path.stat().st_size)
+    of_file = [what for node, *what in seen if node == file.stat().st_ino]
+    begun = [what for what in of_file if what[0] != "sync"]
+    assert of_file == [*begun, ["sync", None]]
+    assert len(begun) >= 2
+    assert [start for start, _ in begun] == [0, *itertools.accumulate(n for _, n in begun)][:-1]
+    assert sum(size for _, size in begun) > file.stat().st_size - 2**23
+    loaded = version.load()
+    assert np.array_equal(loaded, given) if isinstance(given, np.ndarray) else loaded == given
 
 
 DECISIONS = {

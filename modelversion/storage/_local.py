@@ -311,16 +311,9 @@ def _sync_files(paths: list[str]) -> None:
                 descriptors.append(os.open(path, _READ))
                 opened.callback(os.close, descriptors[-1])
             for descriptor in descriptors[1:]:
-                _begin_to_write(descriptor)
+                begin_to_write(descriptor)
             for descriptor in descriptors:
                 sync(descriptor)
-
-
-def _begin_to_write(descriptor: int) -> None:
-    """Let the system begin to write a file, so that the sync of one serves those after it."""
-    if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):  # only a hint
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _link_new(temporary: str, path: str) -> None:
@@ -379,6 +372,21 @@ def _share(source: str, target: str, blob: Blob) -> bool:
     except OSError:
         return False
     return False
+
+
+def begin_to_write(descriptor: int, start: int = 0, size: int = 0) -> None:
+    """Let the system begin to bring a part of a file to the disk, and do not wait for it.
+
+    The sync that follows finds less to do, and tells what failed meanwhile.
+
+    Args:
+        descriptor: The file.
+        start: First byte.
+        size: Bytes; 0 means to the end.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):  # only a hint
+            os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def sync(descriptor: int) -> None:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from modelversion.storage import Blob, Withheld
-from modelversion.storage._local import mapped, sync
+from modelversion.storage._local import begin_to_write, mapped, sync
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PIECE = 2 * 2**20
 IN_MEMORY = 4 * 2**20
 _LARGE = 2**20
+_SHARED = 2**20  # what one thread wrote is in the processor's cache still when another hashes it
+_AHEAD = 8 * 2**20  # bytes after which the disk is set to work
 
 # Tells of each piece of a file, in their order, why it must not be kept; None if it may.
 Watch = Callable[[bytes], "str | None"]
@@ -166,7 +168,7 @@ def _spool_view(item: tuple[str, memoryview], target: Path | None) -> Blob:
     assert target is not None
     path, view = item
     with mapped("write", str(target)):
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+        descriptor = _create(target)
         try:
             digest = _write_and_hash(descriptor, view, target)
         finally:
@@ -185,7 +187,7 @@ def _write_and_hash(descriptor: int, view: memoryview, target: Path) -> str:
     written: SimpleQueue[int] = SimpleQueue()
     with ThreadPoolExecutor(1) as writing, target.open("rb", buffering=0) as file:
         durable = writing.submit(_write_pieces, descriptor, view, written)
-        hasher, room = hashlib.sha256(), memoryview(bytearray(min(PIECE, view.nbytes)))
+        hasher, room = hashlib.sha256(), memoryview(bytearray(min(_SHARED, view.nbytes)))
         while size := written.get():
             if file.readinto(room[:size]) != size:
                 raise OSError(errno.EIO, "the file is shorter than what was written to it")
@@ -195,20 +197,37 @@ def _write_and_hash(descriptor: int, view: memoryview, target: Path) -> str:
 
 
 def _write_pieces(descriptor: int, view: memoryview, written: SimpleQueue[int]) -> None:
+    out = _Out(descriptor)
     try:
-        for start in range(0, view.nbytes, PIECE):
-            piece = view[start : start + PIECE]
-            _write_all(descriptor, piece)
+        for start in range(0, view.nbytes, _SHARED):
+            piece = view[start : start + _SHARED]
+            out.write(piece)
             written.put(piece.nbytes)
     finally:
         written.put(0)
     sync(descriptor)
 
 
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+
+
+class _Out:
+    """A file that the disk takes while it is written, so that its sync has little left to do."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._begun = self._written = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.write(self.descriptor, view[:_AHEAD])
+            view = view[count:]
+            self._written += count
+            if self._written - self._begun >= _AHEAD:
+                begin_to_write(self.descriptor, self._begun, self._written - self._begun)
+                self._begun = self._written
 
 
 class Writer(io.RawIOBase):
@@ -222,7 +241,7 @@ class Writer(io.RawIOBase):
         self._size = 0
         self._memory: list[bytes] = []
         self._target: Path | None = None
-        self._descriptor = -1
+        self._out: _Out | None = None
 
     def writable(self) -> bool:
         """Say that bytes can be written."""
@@ -233,9 +252,9 @@ class Writer(io.RawIOBase):
         piece = bytes(data)
         _hash_watched(piece, self._hasher, self._watch)
         self._size += len(piece)
-        if self._descriptor >= 0:
+        if self._out is not None:
             with mapped("write", str(self._target)):
-                _write_all(self._descriptor, piece)
+                self._out.write(piece)
         else:
             self._memory.append(piece)
             if self._size > IN_MEMORY:
@@ -247,9 +266,9 @@ class Writer(io.RawIOBase):
         if self._target is None:
             return
         with mapped("write", str(self._target)):
-            self._descriptor = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+            self._out = _Out(_create(self._target))
             for piece in self._memory:
-                _write_all(self._descriptor, piece)
+                self._out.write(piece)
         self._memory = []
 
     def __exit__(
@@ -263,8 +282,8 @@ class Writer(io.RawIOBase):
     def _give_up(self) -> None:
         """Leave nothing of a file that was not written to its end."""
         super().close()
-        if self._descriptor >= 0 and self._target is not None:
-            os.close(self._descriptor)
+        if self._out is not None and self._target is not None:
+            os.close(self._out.descriptor)
             self._target.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -273,11 +292,11 @@ class Writer(io.RawIOBase):
             return
         super().close()
         content: bytes | Path = b"".join(self._memory)
-        if self._descriptor >= 0 and self._target is not None:
+        if self._out is not None and self._target is not None:
             try:
                 with mapped("sync", str(self._target)):
-                    sync(self._descriptor)
+                    sync(self._out.descriptor)
             finally:
-                os.close(self._descriptor)
+                os.close(self._out.descriptor)
             content = self._target
         self._spool.blobs.append(Blob(self._path, self._size, self._hasher.hexdigest(), content))
