@@ -15,7 +15,7 @@ import pytest
 import modelversion as mv
 from modelversion.code import MAX_INLINE
 from modelversion.errors import ArtifactNotFoundError
-from modelversion.source import _places, _texts, capture, function_source
+from modelversion.source import _places, _reach, _texts, capture, function_source
 
 HELPERS = """
 FACTOR = 2
@@ -180,7 +180,7 @@ def test_imports_inside_functions_are_followed(project, registry):
     (project / "pack").mkdir()
     (project / "pack" / "__init__.py").write_text("")
     (project / "pack" / "deep.py").write_text("def help():\n    return 1\n")
-    (project / "pack" / "near.py").write_text("def near():\n    return 2\n")
+    (project / "pack" / "near.py").write_text("def help():\n    return 2\n")
     train = module(
         project,
         "pack.entry",
@@ -188,15 +188,60 @@ def test_imports_inside_functions_are_followed(project, registry):
         def train():
             from .deep import help as h
             from . import near
-            import pack.near as other
-            return {"w": h() + near.near()}
+            return {"w": h() + near.help()}
         """,
     ).train
 
     code = code_of(registry, train)
 
-    assert set(code.names) == {"pack.entry:train", "pack.deep:help", "pack.near:near"}
+    assert set(code.names) == {"pack.entry:train", "pack.deep:help", "pack.near:help"}
     assert "(pack/deep.py)" in code.source()
+
+
+@pytest.mark.parametrize(
+    ("imported", "used"),
+    [
+        ("import pack.near", "pack.near.help(x)"),
+        ("import pack.near as n", "n.help(x)"),
+        ("import pack.near as n", "1 + n.FACTOR + n.help(x)"),
+        ("from pack import near", "near.help(x)"),
+        ("from pack import near as n", "int(x, n.help(x))"),
+        ("import pack.other, pack.near; n = pack.near", "pack.near.help(x)"),
+        ("import pack.near as n", "[n.help(y) for y in (x,)]"),
+        ("import pack.near as n", "(lambda: n.help(x))()"),
+        (
+            "try:\n        import absent as n\n"
+            "    except ImportError:\n        import pack.near as n",
+            "n.help(x)",
+        ),
+    ],
+)
+def test_a_module_imported_inside_is_followed_whatever_it_is_called(project, imported, used):
+    """Its helpers are reached through any local name, also from functions and loops inside."""
+    module(project, "pack.__init__", "")
+    module(project, "pack.other", "")
+    module(project, "pack.near", "FACTOR = 2\n\ndef help(x):\n    return x * FACTOR\n")
+    text = f"def train(x):\n    {imported}\n    return {used}\n"
+    train = module(project, "entry", text).train
+
+    reached = _reach.reach([train])
+
+    assert [d.value.__qualname__ for d in reached.definitions] == ["train", "help"]
+    assert reached.values == {"pack.near:FACTOR": 2}
+
+
+def test_helpers_are_reached_from_code_of_very_many_names(project):
+    """A long script reads more names than one byte counts."""
+    module(project, "near", "def help(x):\n    return x\n")
+    many = "".join(f"    n{i} = a{i}.b{i}\n" for i in range(200))
+    text = f"def train(x):\n{many}    import near\n    return near.help(x) + far.help(x)\n"
+    entry = module(project, "entry", text)
+    module(project, "far", "def help(x):\n    return x\n")
+    entry.far = sys.modules["far"]
+
+    reached = _reach.reach([entry.train])
+
+    assert {d.module for d in reached.definitions} == {"entry", "near", "far"}
 
 
 def retrying(times):

@@ -307,8 +307,16 @@ def is_plain(value: Any, budget: int = MAX_ITEMS) -> bool:
 # ---- what code reads -----------------------------------------------------------------------------
 
 _GLOBALS = frozenset(["LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"])
-_LOCALS = frozenset(["LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_DEREF"])
+# Since Python 3.13 one step may read two locals, or write one and read one.
+_LOCALS = frozenset(
+    [
+        *("LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_DEREF"),
+        *("LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "STORE_FAST_LOAD_FAST"),
+    ]
+)
+_STORES = frozenset(["STORE_FAST", "STORE_DEREF", "STORE_FAST_LOAD_FAST"])
 _ATTRIBUTES = frozenset(["LOAD_ATTR", "LOAD_METHOD"])
+_Import = tuple[int, str, tuple[str, ...]]
 _READS: Known[Reads] = Known()
 
 
@@ -316,12 +324,9 @@ def reads_of(code: types.CodeType) -> Reads:
     """Give what code, and the functions and classes inside it, read by name."""
     known = _READS.get(code)
     if known is None:
-        chains: dict[tuple[str, ...], None] = {}
-        imports: dict[tuple[int, str, tuple[str, ...]], None] = {}
-        for inner in _inside(code):
-            chains.update(dict.fromkeys(_chains(inner)))
-            imports.update(dict.fromkeys(_imports(inner)))
-        known = Reads(tuple(chains), tuple(imports))
+        steps = [_steps(inner) for inner in _inside(code)]
+        chains = (chain for inner in steps for chain in _chains(inner, _GLOBALS))
+        known = Reads(tuple(dict.fromkeys(chains)), tuple(dict.fromkeys(_imported(steps))))
         _READS.put(code, known)
     return known
 
@@ -333,41 +338,57 @@ def _inside(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _inside(constant)
 
 
-def _chains(code: types.CodeType) -> Iterator[tuple[str, ...]]:
+def _steps(code: types.CodeType) -> list[dis.Instruction]:
+    # In code of many names an EXTENDED_ARG stands before most of them.
+    return [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+
+
+def _chains(steps: list[dis.Instruction], loads: frozenset[str]) -> Iterator[tuple[str, ...]]:
+    """Give the names that are loaded, each with the attributes that are read from it."""
     chain: tuple[str, ...] = ()
-    for step in dis.get_instructions(code):
+    for step in steps:
         if chain and step.opname in _ATTRIBUTES:
             chain = (*chain, step.argval)
             continue
         if chain:
             yield chain
-        chain = (step.argval,) if step.opname in _GLOBALS else ()
+        chain = (_local(step, -1),) if step.opname in loads else ()
 
 
-def _imports(code: types.CodeType) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """Give (level, module, dotted name in it) of what is imported inside."""
-    steps = list(dis.get_instructions(code))
-    whole: dict[str, tuple[int, str]] = {}
-    module, level = "", 0
+def _local(step: dis.Instruction, which: int) -> str:
+    return str(step.argval[which] if isinstance(step.argval, tuple) else step.argval)
+
+
+def _imported(steps: list[list[dis.Instruction]]) -> Iterator[_Import]:
+    """Give (level, module, dotted name in it) of what is imported inside and then read."""
+    bound: dict[str, dict[_Import, None]] = {}
+    for inner in steps:
+        for found, name in _imports(inner):
+            yield found
+            bound.setdefault(name, {})[found] = None
+    for inner in steps if bound else ():
+        for name, *attributes in _chains(inner, _LOCALS):
+            for level, module, names in bound.get(name, ()):
+                yield level, module, (*names, *attributes)
+
+
+def _imports(steps: list[dis.Instruction]) -> Iterator[tuple[_Import, str]]:
+    """Give what import statements bind, and to which local name; "" if to none."""
+    level, module = 0, ""
+    listed: Any = None
+    bound: _Import | None = None
     for at, step in enumerate(steps):
         if step.opname == "IMPORT_NAME":
-            module, level = step.argval, steps[at - 2].argval
-            if not steps[at - 1].argval:
-                whole[module.split(".")[0]] = level, module.split(".")[0]
-                yield level, module, ()
+            level, listed, module = steps[at - 2].argval, steps[at - 1].argval, step.argval
+            bound = level, module.split(".")[0], ()
+            if not listed:
+                yield (level, module, ()), ""
         elif step.opname == "IMPORT_FROM":
-            yield level, module, (step.argval,)
-        elif step.opname in _LOCALS and step.argval in whole:
-            yield (*whole[step.argval], _attributes(steps, at + 1))
-
-
-def _attributes(steps: list[dis.Instruction], at: int) -> tuple[str, ...]:
-    """Give the attributes that are read one after the other from a step on."""
-    chain: tuple[str, ...] = ()
-    while steps[at].opname in _ATTRIBUTES:
-        chain = (*chain, steps[at].argval)
-        at += 1
-    return chain
+            # `import a.b as c` takes the parts one by one.
+            bound = level, module, (step.argval,) if listed else ()
+        elif step.opname.startswith("STORE_") and bound is not None:
+            yield bound, _local(step, 0) if step.opname in _STORES else ""
+            bound = None
 
 
 def _absolute(level: int, name: str, scope: dict[str, Any]) -> str:
