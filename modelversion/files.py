@@ -19,6 +19,7 @@ from modelversion.errors import (
 from modelversion.progress import transfer
 from modelversion.records import FileRecord
 from modelversion.storage import KeyAbsent, Store
+from modelversion.threads import each
 
 if TYPE_CHECKING:
     from modelversion.storage.cache import Copies
@@ -105,12 +106,9 @@ class VersionFiles:
         total = sum(self.record(path).size for path in paths)
         if len(paths) < 2 or total < _IN_PARALLEL or (mmap and all(map(self._verified, paths))):
             return {path: memoryview(get(path)) for path in paths}
-        from concurrent.futures import ThreadPoolExecutor
-
-        workers = min(len(paths), os.cpu_count() or 2)
-        with self._metered(total), ThreadPoolExecutor(workers) as pool:
-            found = pool.map(lambda path: memoryview(get(path)), paths)
-            return dict(zip(paths, found, strict=True))
+        with self._metered(total):
+            found = each(lambda path: memoryview(get(path)), paths, workers=os.cpu_count() or 2)
+        return dict(zip(paths, found, strict=True))
 
     @contextlib.contextmanager
     def _metered(self, size: int) -> Iterator[Count]:

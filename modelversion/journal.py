@@ -8,7 +8,6 @@ last; they and the hint only save requests, and whatever is wrong with them is i
 from __future__ import annotations
 
 import os
-import threading
 import time as _time
 from collections.abc import Callable, Generator, Mapping
 from datetime import datetime, timedelta
@@ -33,6 +32,7 @@ from modelversion.records import Actor, Entry, event_json
 from modelversion.schema import Json, from_json, stored
 from modelversion.state import Fold
 from modelversion.storage import KeyTaken, Store, nonce
+from modelversion.threads import in_background
 
 MAX_ENTRY = 64 * 1024
 MAX_ATTEMPTS = 2000
@@ -56,11 +56,6 @@ class Head:
     digest: str
     time: str
     state: Any
-
-
-def in_background(job: Callable[[], None]) -> None:
-    """Run a job beside the caller; the interpreter waits for it before it ends."""
-    threading.Thread(target=job, name="modelversion-merge").start()
 
 
 class Journal:

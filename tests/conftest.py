@@ -83,7 +83,7 @@ def _emptied():
 def wait_for_merges():
     """Wait until no merge of a journal is being written in the background."""
     for thread in threading.enumerate():
-        if thread.name == "modelversion-merge":
+        if thread.name == "modelversion":
             thread.join()
 
 

@@ -105,7 +105,7 @@ def start(work):
 def wait_for_merges():
     """Wait until no merge of a journal is being written in the background."""
     for thread in threading.enumerate():
-        if thread.name == "modelversion-merge":
+        if thread.name == "modelversion":
             thread.join()
 
 

@@ -114,6 +114,7 @@ RANKS = {
     "follow": 15,
     "hooks": 4,
     "testing": 19,
+    "threads": 0,
     "modelversion": 20,
     "__main__": 21,
 }

@@ -22,7 +22,6 @@ import modelversion as mv
 from modelversion.errors import (
     RecordError,
     SaveError,
-    StorageError,
     UnpicklableError,
     UntrustedPickleError,
 )
@@ -361,21 +360,6 @@ def test_a_refusal_after_large_buffers_leaves_no_file(registry, tmp_path):
         registry.save("m", value)
 
     _nothing_left(tmp_path / "registry")
-
-
-def test_a_full_disk_is_not_blamed_on_the_object(registry, monkeypatch):
-    """An error of the disk while the object is written is told as what it is."""
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    value = {"text": "x" * (8 * MIB), "n": 1}
-    monkeypatch.setattr("modelversion.storage.spool._write_all", full)
-
-    with pytest.raises((SaveError, StorageError), match="No space left") as caught:
-        registry.save("m", value)
-
-    assert not isinstance(caught.value, UnpicklableError)
 
 
 # ---- a failed commit

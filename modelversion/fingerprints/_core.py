@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import attrs
 
 from modelversion._json import dumps
+from modelversion.threads import each
 
 BLOCK = 2**20
 # Rows at a time: what is worked on stays in the processor's second-level cache.
@@ -122,8 +122,7 @@ def _map(do: Callable[[Any], Any], jobs: Sequence[Any], sources: Sequence[Source
     workers = min(_cores(), _MAX_WORKERS, len(jobs))
     if workers < 2 or sum(source.nbytes for source in sources) < _THREADED:
         return map(do, jobs)
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(do, jobs))
+    return each(do, jobs, workers=workers)
 
 
 def _cores() -> int:

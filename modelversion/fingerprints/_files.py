@@ -6,12 +6,12 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from modelversion.errors import DataNotFoundError, FingerprintError
 from modelversion.fingerprints._result import Fingerprint
+from modelversion.threads import each
 
 _CHUNK = 2**20
 _WORKERS = 4
@@ -143,8 +143,7 @@ def _hash_remote(fs: Any, path: str) -> tuple[str, int]:
 
 def _folder(names: list[str], hash_one: Any, *, workers: int = _WORKERS) -> Fingerprint:
     """Hash the files of a folder, as many at once as there are workers."""
-    with ThreadPoolExecutor(workers) as pool:
-        found = dict(zip(names, pool.map(hash_one, names), strict=True))
+    found = dict(zip(names, each(hash_one, names, workers=workers), strict=True))
     return Fingerprint(
         "folder",
         "folder",

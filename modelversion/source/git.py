@@ -78,7 +78,10 @@ class Reading:
         self._top = top
         self._state: GitState | None = None
         self._thread = threading.Thread(target=self._read, name="modelversion-git", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as e:  # nor could a git that hangs be ended
+            self._state = _by_hand(top, f"git was not asked: {e}")
 
     def _read(self) -> None:
         try:
@@ -88,7 +91,8 @@ class Reading:
 
     def result(self) -> GitState:
         """Wait for the state, at most until the deadline."""
-        self._thread.join(max(0.0, self.began + SECONDS + 0.5 - time.monotonic()))
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, self.began + SECONDS + 0.5 - time.monotonic()))
         return self._state or _by_hand(self._top, _too_slow())
 
     def holds(self, top: Path) -> bool:

@@ -13,7 +13,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -24,6 +24,7 @@ from modelversion.storage._explain import explain, passes
 from modelversion.storage._link import Link
 from modelversion.storage._proof import prove
 from modelversion.storage._sftp_files import Lent, Reading, Tell, Upload
+from modelversion.threads import each
 
 T = TypeVar("T")
 
@@ -97,7 +98,7 @@ class SftpStore:
             with self._channel("read", key) as channel:
                 return _read(channel, self._path(key))
 
-        return _side_by_side(read, keys)
+        return each(read, keys, workers=CHANNELS)
 
     def open(self, key: str, size: int | None = None) -> BinaryIO:
         """Open a key for reading; a connection that breaks is made again where it broke."""
@@ -159,7 +160,7 @@ class SftpStore:
                 tell = meter.callback().absolute_update
                 self._create(f"{folder}/{blob.path}", blob, tell)
 
-            _side_by_side(put, wanted)
+            each(put, wanted, workers=CHANNELS)
 
     def _create(self, key: str, blob: Blob, tell: Tell = lambda size: None) -> None:
         """Try until the key is there, by us or by another; what was sent is not sent again."""
@@ -295,15 +296,6 @@ def _is_broken(e: BaseException) -> bool:
     if isinstance(e, (TimeoutError, ConnectionError, EOFError)):
         return True
     return type(e).__name__ in ("SSHException", "ChannelException") or "Socket is closed" in str(e)
-
-
-def _side_by_side(job: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
-    if len(items) < 2:
-        return [job(item) for item in items]
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(min(len(items), CHANNELS)) as pool:
-        return list(pool.map(job, items))
 
 
 # ---- asking a server

@@ -11,16 +11,16 @@ import errno
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelversion.storage import Blob, Withheld
 from modelversion.storage._local import begin_to_write, mapped, sync
-
-if TYPE_CHECKING:
-    from queue import SimpleQueue
+from modelversion.threads import beside, each
 
 PIECE = 2 * 2**20
 IN_MEMORY = 4 * 2**20
@@ -114,10 +114,9 @@ class Spool:
         targets = [self._file() for _ in items]
         if not targets or targets[0] is None:
             return [self.add(path, bytes(view), watched=False) for path, view in items]
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(min(len(items), 2)) as writers:
-            blobs = list(writers.map(_spool_view, items, targets))
+        stop = threading.Event()
+        jobs = list(zip(items, targets, strict=True))
+        blobs = each(lambda job: _spool_view(job[0], job[1], stop), jobs, workers=2, stop=stop)
         self.blobs.extend(blobs)
         return blobs
 
@@ -154,58 +153,72 @@ def _hash_watched(piece: bytes, hasher: Any, watch: Watch) -> None:
         hasher.update(piece)
         rule = watch(piece)
     else:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(1) as aside:
-            told = aside.submit(watch, piece)
-            hasher.update(piece)
-            rule = told.result()
+        told = beside(lambda: watch(piece))
+        hasher.update(piece)
+        rule = told()
     if rule is not None:
         raise Withheld(rule)
 
 
-def _spool_view(item: tuple[str, memoryview], target: Path | None) -> Blob:
-    assert target is not None
-    path, view = item
-    with mapped("write", str(target)):
-        descriptor = _create(target)
-        try:
-            digest = _write_and_hash(descriptor, view, target)
-        finally:
-            os.close(descriptor)
-    return Blob(path, view.nbytes, digest, target)
-
-
-def _write_and_hash(descriptor: int, view: memoryview, target: Path) -> str:
+def _spool_view(item: tuple[str, memoryview], target: Path | None, stop: threading.Event) -> Blob:
     """Write and sync in one thread, and hash what stands in the file right behind it.
 
     The pages that are read back are those that the sync brings to the disk.
     """
-    from concurrent.futures import ThreadPoolExecutor
-    from queue import SimpleQueue
-
+    assert target is not None
+    path, view = item
     written: SimpleQueue[int] = SimpleQueue()
-    with ThreadPoolExecutor(1) as writing, target.open("rb", buffering=0) as file:
-        durable = writing.submit(_write_pieces, descriptor, view, written)
-        hasher, room = hashlib.sha256(), memoryview(bytearray(min(_SHARED, view.nbytes)))
-        while size := written.get():
+    with mapped("write", str(target)):
+        whole = beside(lambda: _write_pieces(target, view, written, stop))
+        try:
+            digest = _hash_behind(target, written)
+            complete = whole()
+        except BaseException:
+            stop.set()
+            with contextlib.suppress(OSError):
+                whole()  # nothing goes on behind an error, or an interrupt
+            raise
+        if not complete:
+            raise OSError(errno.ECANCELED, "another file could not be written")
+    return Blob(path, view.nbytes, digest, target)
+
+
+def _write_pieces(
+    target: Path, view: memoryview, written: SimpleQueue[int], stop: threading.Event
+) -> bool:
+    """Write and sync a file, telling of each piece; False if that was stopped."""
+    try:
+        # Closed by whoever writes: its number may soon be that of another file.
+        descriptor = _create(target)
+        try:
+            out = _Out(descriptor)
+            for start in range(0, view.nbytes, _SHARED):
+                if stop.is_set():
+                    return False
+                piece = view[start : start + _SHARED]
+                out.write(piece)
+                written.put(piece.nbytes)
+            sync(descriptor)
+        finally:
+            os.close(descriptor)
+    finally:
+        written.put(0)
+    return True
+
+
+def _hash_behind(target: Path, written: SimpleQueue[int]) -> str:
+    hasher = hashlib.sha256()
+    size = written.get()
+    if not size:
+        return hasher.hexdigest()
+    room = memoryview(bytearray(size))
+    with target.open("rb", buffering=0) as file:
+        while size:
             if file.readinto(room[:size]) != size:
                 raise OSError(errno.EIO, "the file is shorter than what was written to it")
             hasher.update(room[:size])
-        durable.result()
+            size = written.get()
     return hasher.hexdigest()
-
-
-def _write_pieces(descriptor: int, view: memoryview, written: SimpleQueue[int]) -> None:
-    out = _Out(descriptor)
-    try:
-        for start in range(0, view.nbytes, _SHARED):
-            piece = view[start : start + _SHARED]
-            out.write(piece)
-            written.put(piece.nbytes)
-    finally:
-        written.put(0)
-    sync(descriptor)
 
 
 def _create(path: Path) -> int:
