@@ -15,7 +15,6 @@ from typing import Any
 import attrs
 
 from modelversion import _json, layout
-from modelversion.broken import Problem, table
 from modelversion.checkpoint import Checkpoint
 from modelversion.display import Cell, Facts, Page, Section, Shown, Table, Text, when
 from modelversion.schema import Json
@@ -79,6 +78,34 @@ class AuditRow:
         return {**plain, "gates": list(self.gates), "approvals": list(self.approvals)}
 
 
+@attrs.frozen(kw_only=True)
+class Unread:
+    """A journal that cannot be read to its end.
+
+    Attributes:
+        key: Its folder below the registry's root.
+        what: What is wrong with it, and what to do.
+        entries: How many of its entries, from the first on, are one chain and are reported.
+        until: The time of the last of them, None without one; of later nothing is known.
+    """
+
+    key: str
+    what: str
+    entries: int
+    until: str | None
+
+    @property
+    def told(self) -> str:
+        """What of it is reported, in words."""
+        if not self.entries:
+            return "none of its entries"
+        return f"entries 1 to {self.entries}, until {self.until}; what came later is not known"
+
+    def to_dict(self) -> Json:
+        """Give it as plain JSON."""
+        return attrs.asdict(self)
+
+
 @attrs.frozen(kw_only=True, repr=False, str=False, eq=False)
 class AuditReport(Shown):
     """What was done in a registry, in an order that anybody can replay.
@@ -92,7 +119,8 @@ class AuditReport(Shown):
         stays: Which version was in which stage from when until when, in that time.
         checkpoint: Where every journal ended, of those that can be read.
         verified: What `verify` found.
-        unread: The journals that cannot be read, and why: what they say is in no row.
+        unread: The journals that cannot be read to their end, and why: what they say behind
+            their last whole entry is in no row.
     """
 
     registry: str
@@ -103,7 +131,7 @@ class AuditReport(Shown):
     stays: tuple[tuple[str, Interval], ...]
     checkpoint: Checkpoint
     verified: VerifyReport
-    unread: tuple[Problem, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -134,7 +162,7 @@ class AuditReport(Shown):
             "since": self.since,
             "until": self.until,
             "ok": self.ok,
-            "unread": [problem.to_dict() for problem in self.unread],
+            "unread": [journal.to_dict() for journal in self.unread],
             "verified": {
                 "ok": self.verified.ok,
                 "versions": self.verified.versions,
@@ -153,9 +181,9 @@ class AuditReport(Shown):
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
         """Give a row for each thing done as CSV, and write it to a file if a path is given.
 
-        What is broken comes first, as rows of the kind `UNREAD` (a journal, all of whose entries
-        are missing here) and `BROKEN` (a file). A text that a spreadsheet would take for a
-        formula has a quote before it.
+        What is broken comes first, as rows of the kind `UNREAD` (a journal, whose entries from
+        `position` on are missing here) and `BROKEN` (a file). A text that a spreadsheet would
+        take for a formula has a quote before it.
         """
         out = io.StringIO()
         writer = csv.writer(out)
@@ -166,12 +194,11 @@ class AuditReport(Shown):
 
     def _loud(self) -> Iterator[Json]:
         """Give a row for each thing that is broken."""
-        found = [("UNREAD", p) for p in self.unread]
-        found += [("BROKEN", p) for p in self.verified.problems]
-        for kind, problem in found:
-            model = _model_of(problem.key)
-            rest = {"what": problem.what, "effective": False, "journal": problem.key}
-            yield {"model": model, "ref": model, "kind": kind, **rest}
+        for cut in self.unread:
+            what = f"reported: {cut.told}; {cut.what}"
+            yield {**_loud("UNREAD", cut.key, what), "position": cut.entries + 1}
+        for problem in self.verified.problems:
+            yield _loud("BROKEN", problem.key, problem.what)
 
     def to_pandas(self) -> Any:
         """Give a pandas DataFrame with a row for each thing done; needs pandas."""
@@ -201,7 +228,7 @@ class AuditReport(Shown):
                         "checkpoint": self.checkpoint.digest,
                     }
                 ),
-                table(self.unread, "NOT IN THIS REPORT"),
+                _unread(self.unread),
                 _problems(self.verified),
                 _overrides(self.overrides),
                 _entries(self.rows),
@@ -215,7 +242,13 @@ class AuditReport(Shown):
         if not self.unread:
             return "verified" if self.ok else "NOT VERIFIED"
         where = sorted({_model_of(p.key) or "the registry's own journal" for p in self.unread})
-        return f"NOT VERIFIED, and INCOMPLETE: {', '.join(where)} cannot be read"
+        return f"NOT VERIFIED, and INCOMPLETE: {', '.join(where)} cannot be read to the end"
+
+
+def _loud(kind: str, key: str, what: str) -> Json:
+    model = _model_of(key)
+    told = {"kind": kind, "what": what, "effective": False, "journal": key}
+    return {"model": model, "ref": model, **told}
 
 
 def _model_of(key: str) -> str | None:
@@ -266,6 +299,11 @@ def _behind(rows: Sequence[AuditRow]) -> str | None:
     return f"behind the entry before in {entries}, by up to {longest}; `clock` has what they said"
 
 
+def _unread(unread: Sequence[Unread]) -> Table | None:
+    rows = [(cut.key, Cell(cut.told, tone="bad"), cut.what) for cut in unread]
+    return Table("INCOMPLETE", ("what", "reported", "why"), rows=rows) if rows else None
+
+
 def _problems(verified: VerifyReport) -> Table | None:
     rows = [(Cell(p.key, tone="bad"), p.what) for p in verified.problems]
     return Table("broken", ("file", "what is wrong"), rows=rows) if rows else None
@@ -300,15 +338,19 @@ def _entries(rows: Sequence[AuditRow]) -> Table:
 
 def _stays(stays: Sequence[tuple[str, Interval]]) -> Table | None:
     rows = [
-        (stay.stage, f"{model}:{stay.number}", when(stay.since), _until(stay.until))
+        (stay.stage, f"{model}:{stay.number}", when(stay.since), _until(stay))
         for model, stay in stays
     ]
     columns = ("stage", "version", "from", "until")
     return Table("what was where", columns, rows=rows) if rows else None
 
 
-def _until(time: str | None) -> Cell:
-    return Cell(None, "still there") if time is None else when(time)
+def _until(stay: Interval) -> Cell:
+    if stay.until is None:
+        return Cell(None, "still there")
+    said = when(stay.until)
+    below = "what came later is not known" if stay.cut_off else ""
+    return attrs.evolve(said, below=below, tone="bad" if stay.cut_off else "")
 
 
 def _details(rows: Sequence[AuditRow]) -> Section | None:

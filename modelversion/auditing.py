@@ -13,20 +13,21 @@ from typing import Any
 import attrs
 
 from modelversion import _json
-from modelversion.audit import AuditReport, AuditRow
-from modelversion.broken import Broken
-from modelversion.errors import InvalidInputError, ModelVersionError
+from modelversion.audit import AuditReport, AuditRow, Unread
+from modelversion.broken import UNREADABLE, Broken
+from modelversion.errors import InvalidInputError, JournalRewoundError, ModelVersionError
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.hooks import event_of
-from modelversion.journal import Journal
+from modelversion.inspection import whole
+from modelversion.journal import Head, Journal
 from modelversion.moments import moment
 from modelversion.phrases import Ref, phrase
 from modelversion.records import VersionCommitted
 from modelversion.schema import Json, to_json
 from modelversion.stages import between
 from modelversion.state import Pointer
-from modelversion.timeline import Interval, Log, read
+from modelversion.timeline import Interval, Log
 from modelversion.verdicts import verdict_from
 from modelversion.verification import committed, pin, verify_registry
 from modelversion.versions import Line, fetch
@@ -77,12 +78,12 @@ def audit(
         NotARegistryError: The place is empty.
     """
     lines = {history.line.name: history.line for history in everything}
-    broken = Broken()
-    checkpoint = pin(home, lines.values(), broken=broken)
-    rows = _registry_rows(home.policies(), [h.line.name for h in chosen], asked, broken)
+    reader = _Reader()
+    checkpoint = pin(home, lines.values(), broken=reader.broken)
+    rows = _registry_rows(home.policies(), [h.line.name for h in chosen], asked, reader)
     stays: list[tuple[str, Interval]] = []
     for history in chosen:
-        found, there = _of_model(history, asked, broken)
+        found, there = _of_model(history, asked, reader)
         rows += found
         stays += [(history.line.display, stay) for stay in there]
     rows.sort(key=lambda row: (row.time, row.journal, row.position))
@@ -95,49 +96,84 @@ def audit(
         stays=tuple(sorted(stays, key=lambda item: (item[1].since, item[0], item[1].stage))),
         checkpoint=checkpoint,
         verified=verify_registry(home, lines.__getitem__),
-        unread=broken.problems,
+        unread=reader.unread,
     )
 
 
+class _Reader:
+    """Reads journals; of one that is broken, what stands before that, and notes where it ends."""
+
+    def __init__(self) -> None:
+        self.broken = Broken()
+        self.ends: dict[str, Head] = {}
+
+    def read(self, journal: Journal) -> tuple[list[Json], Head]:
+        """Give the entries of a journal, and the state that they lead to."""
+        entries, head = list[Json](), journal.start()
+        with self.broken.aside(journal):
+            try:
+                last = journal.head()
+                entries, head = journal.history(head, last), last
+            except JournalRewoundError:
+                raise  # which of its entries are those that were seen cannot be told
+            except UNREADABLE:
+                entries, head = whole(journal)
+                self.ends[journal.folder] = head
+                raise
+        return entries, head
+
+    @property
+    def unread(self) -> tuple[Unread, ...]:
+        """The journals that cannot be read to their end."""
+        found = []
+        for problem in self.broken.problems:
+            end = self.ends.get(problem.key)
+            entries, until = (end.position, end.time or None) if end else (0, None)
+            found.append(Unread(key=problem.key, what=problem.what, entries=entries, until=until))
+        return tuple(found)
+
+
 def _registry_rows(
-    journal: Journal | None, models: Sequence[str], asked: Scope, broken: Broken
+    journal: Journal | None, models: Sequence[str], asked: Scope, reader: _Reader
 ) -> list[AuditRow]:
     """Give stages, policies and forks, and the creation of the models in question."""
     rows: list[AuditRow] = []
     if journal is None:
         return rows
-    for entry in _entries(journal, broken):
+    for entry in reader.read(journal)[0]:
         named = entry["event"].get("model")
         if entry["time"] in asked and named in (None, *models):
             rows.append(_row(journal.folder, entry, str))
     return rows
 
 
-def _entries(journal: Journal, broken: Broken) -> list[Json]:
-    """Read a journal, or say that it cannot be read."""
-    entries: list[Json] = []
-    with broken.aside(journal):
-        entries = journal.history(journal.start(), journal.head())
-    return entries
-
-
 def _of_model(
-    history: History, asked: Scope, broken: Broken
+    history: History, asked: Scope, reader: _Reader
 ) -> tuple[list[AuditRow], list[Interval]]:
-    """Give the rows of a model's three journals, of those that can be read, and its stays."""
-    line, stays = history.line, list[Interval]()
-    facts = _entries(line.facts, broken)
-    versions = committed(line) if facts else {}
+    """Give the rows of a model's three journals, as far as they can be read, and its stays."""
+    line = history.line
+    facts, committing = reader.read(line.facts)
+    versions = committed(facts, committing.state)
     made = functools.cache(lambda number: _made_from(line, versions.get(number)))
     rows = [_fact(line, line.facts, entry, made) for entry in facts if entry["time"] in asked]
-    with broken.aside(line.decisions):
-        log = read(history)
-        rows += _decisions(line, log, asked, made)
-        stays = [stay for stay in log.intervals(None) if asked.overlaps(stay)]
-    for entry in _entries(line.observations, broken):
+    decisions, _ = reader.read(line.decisions)
+    log = Log(history, decisions)
+    rows += _decisions(line, log, asked, made)
+    for entry in reader.read(line.observations)[0]:
         if entry["time"] in asked:
             rows.append(_fact(line, line.observations, entry, made))
-    return rows, stays
+    return rows, _stays(log, asked, reader.ends.get(line.decisions.folder))
+
+
+def _stays(log: Log, asked: Scope, end: Head | None) -> list[Interval]:
+    """Give the stays of a time; where the decisions are broken, none goes on behind that."""
+    stays = log.intervals(None)
+    if end is not None:
+        stays = [
+            attrs.evolve(stay, until=end.time, cut_off=True) if stay.until is None else stay
+            for stay in stays
+        ]
+    return [stay for stay in stays if asked.overlaps(stay)]
 
 
 def _row(folder: str, entry: Json, ref: Ref, **more: Any) -> AuditRow:

@@ -1,12 +1,18 @@
-"""Look at a journal as a sceptic: every entry, every hole, and every merge that lies."""
+"""Look at a journal as a sceptic: every entry, every hole, every merge that lies, what is whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from modelversion import _json, layout, merges
-from modelversion.errors import JournalRewoundError, ModelVersionError, RecordError
+from modelversion.errors import (
+    JournalGapError,
+    JournalRewoundError,
+    ModelVersionError,
+    RecordError,
+)
 from modelversion.journal import Head, Journal
+from modelversion.schema import Json
 
 
 def problems(journal: Journal) -> Iterator[tuple[str, str]]:
@@ -83,3 +89,48 @@ def _merge_problems(journal: Journal, head: Head, lines: list[bytes]) -> Iterato
         same = merges.lines(data, size) == lines[position - size : position]
         if merged != head or not same:
             yield key, "does not say what the entries that it merges say; delete it"
+
+
+# ---- what of a broken one is whole ---------------------------------------------------------------
+
+
+def whole(journal: Journal) -> tuple[list[Json], Head]:
+    """Give the entries from the first on that are one chain, and the state that they lead to.
+
+    Where an entry does not continue the one before it, either was replaced: both are left out.
+    The state is that of then; nothing tells what came of it.
+    """
+    told: list[Json] = []
+    before = head = journal.start()
+    for data, value in _chained(journal):
+        try:
+            before, head = head, journal._apply(head, data)
+        except ModelVersionError:
+            return told, head
+        told.append(value)
+    if told and _is_contradicted(journal, head):
+        return told[:-1], before
+    return told, head
+
+
+def _chained(journal: Journal) -> Iterator[tuple[bytes, Json]]:
+    """Give entries as long as each continues the one before, from merges where they have them."""
+    position, digest = 0, journal.start().digest
+    count = layout.MERGE
+    while count:
+        try:
+            rows = journal._chained(position + 1, position + count, digest, top=1)
+        except JournalGapError:
+            rows = None
+        if rows is None:
+            count = 1 if count > 1 else 0
+            continue
+        yield from rows
+        position, digest = position + count, _json.digest(rows[-1][0])
+
+
+def _is_contradicted(journal: Journal, head: Head) -> bool:
+    """Tell whether the next entry can be read, and names another one before it."""
+    position = head.position + 1
+    data = journal._store.read_many(journal._keys(position, 1))[0]
+    return data is not None and journal._parsed(data, position, position, None) is not None

@@ -235,7 +235,7 @@ class Journal:
         if entry.previous != head.digest:
             raise JournalForkError(
                 f"{self._store.url}/{self.folder}: entry {entry.position} does not continue "
-                f"entry {head.position}; one of the two was replaced"
+                f"entry {head.position}; one of the two was replaced: restore it from a backup"
             )
         return self._next(head, entry, data)
 

@@ -139,8 +139,9 @@ class Oversight:
     ) -> AuditReport:
         """Report who did what, when and why, with gates, approvals, overrides, data and code.
 
-        Everything is verified, and a checkpoint is part of the report. A journal that cannot be
-        read is named in `unread`, which makes the report falsy; the rest is reported.
+        Everything is verified, and a checkpoint is part of the report. A journal that is broken
+        is named in `unread`, which makes the report falsy; its entries before that are reported
+        as far as they are one chain, and so is the rest.
 
         Args:
             models: Only these; else all.

@@ -227,7 +227,11 @@ def seconds(time: str) -> float:
 
 @attrs.frozen(kw_only=True)
 class Interval:
-    """A version's stay in a stage; `until` is None while it is there."""
+    """A version's stay in a stage; `until` is None while it is there.
+
+    In an audit `cut_off` is true where the journal cannot be read behind `until`: whether the
+    version was there for longer is not known.
+    """
 
     stage: str
     number: int
@@ -235,10 +239,12 @@ class Interval:
     until: str | None
     began: Decision = attrs.field(repr=False)
     ended: Decision | None = attrs.field(repr=False)
+    cut_off: bool = False
 
     def __str__(self) -> str:
         until = "now" if self.until is None else f"{self.until[:19]}Z"
-        return f"{self.stage} {self.number}: {self.since[:19]}Z to {until}"
+        lost = ", and what came later is not known" if self.cut_off else ""
+        return f"{self.stage} {self.number}: {self.since[:19]}Z to {until}{lost}"
 
     def to_dict(self) -> Json:
         """Give it as plain JSON."""
@@ -249,6 +255,7 @@ class Interval:
             "until": self.until,
             "began": self.began.position,
             "ended": None if self.ended is None else self.ended.position,
+            **({"cut_off": True} if self.cut_off else {}),
         }
 
 

@@ -147,7 +147,8 @@ def verify_line(line: Line) -> VerifyReport:
         # Decisions first: what they name was committed before.
         last = line.decisions.head()
         decided: Decisions = last.state
-        versions_of = committed(line)
+        facts = line.facts.head()
+        versions_of = committed(line.facts.history(line.facts.start(), facts), facts.state)
         problems += [Problem(*found) for found in decision_problems(line, last, versions_of)]
         for number, version in versions_of.items():
             if number not in decided.deleted:
@@ -176,14 +177,18 @@ def _unadopted(line: Line) -> Iterator[Problem]:
         )
 
 
-def committed(line: Line) -> dict[int, Pointer]:
-    """Give every version that was ever committed, also those that were deleted since."""
-    head = line.facts.head()
+def committed(entries: Iterable[Json], state: Facts) -> dict[int, Pointer]:
+    """Give every version that was ever committed, also those that were deleted since.
+
+    Args:
+        entries: Of a journal of facts, from the first on.
+        state: What they lead to.
+    """
     found: dict[int, Pointer] = {}
-    for entry in line.facts.history(line.facts.start(), head):
+    for entry in entries:
         event: Json = entry["event"]
         number = event.get("number")
-        if event.get("kind") == VersionCommitted.kind and number in head.state.committed:
+        if event.get("kind") == VersionCommitted.kind and (number or 0) in state.committed:
             fields = {k: v for k, v in event.items() if k not in ("kind", "must_understand")}
             found.setdefault(event["number"], pointer(from_json(VersionCommitted, fields, "event")))
     return found

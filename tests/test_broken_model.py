@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def from_the_future(folder):
     file.write_bytes(json.dumps(value).encode())
 
 
+def kept(how, where):
+    """How many entries of a journal stand before the first in doubt."""
+    entries = {"decisions": LAST, "journal": 2, "observations": 2}[where]
+    return entries - 1 if how in (garbled, from_the_future) else 0
+
+
 HOW = [edited, holed, garbled, from_the_future]
 WHERE = ["decisions", "journal", "observations"]
 
@@ -70,9 +77,12 @@ def broken(root, request):
     return mv.Registry(root, actor="eve@team"), where
 
 
-def test_an_audit_reports_the_rest_and_names_the_broken_model(broken):
-    """What was done to the others, in full; what the broken journal does not tell is said."""
-    registry, where = broken
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
+def test_an_audit_reports_the_rest_and_names_the_broken_model(root, how, where):
+    """What was done to the others, in full; from where on nothing is known of the broken one."""
+    how(root / "models/fraud" / where)
+    registry = mv.Registry(root)
 
     report = registry.audit()
 
@@ -85,9 +95,10 @@ def test_an_audit_reports_the_rest_and_names_the_broken_model(broken):
     assert unread.key == f"models/fraud/{where}" and (
         "verify" in unread.what or "newer" in unread.what
     )
-    assert not [row for row in report.rows if row.journal == unread.key]
+    told = [row.position for row in report.rows if row.journal == unread.key]
+    assert told == list(range(1, kept(how, where) + 1)) and unread.entries == len(told)
     others = {"journal", "decisions", "observations"} - {where}
-    assert {row.journal for row in report.rows if row.journal.startswith("models/fraud/")} == {
+    assert {row.journal for row in report.rows if row.journal.startswith("models/fraud/")} >= {
         f"models/fraud/{name}" for name in others
     }
     assert report.checkpoint.heads.keys() >= {"models/churn/journal", "models/spam/decisions"}
@@ -119,6 +130,134 @@ def test_each_form_of_an_audit_shows_what_is_broken(broken, tmp_path):
     loud = [row for row in rows if row["kind"] == "UNREAD"]
     assert [row["journal"] for row in loud] == [key] and rows[0] == loud[0]
     assert loud[0]["model"] == "fraud" and loud[0]["effective"] == "False"
+
+
+# ---- what stands before the break ----------------------------------------------------------------
+
+
+@pytest.fixture
+def governed(tmp_path):
+    """A model with seven decisions: 1 and 2 went through staging, 1 came back; and its audit."""
+    registry = mv.Registry(tmp_path / "whole", actor="ana@team")
+    for number in (1, 2):
+        registry.save("churn", {"w": number})
+    churn = registry["churn"]
+    churn[1].promote("staging", reason="first")
+    churn[1].promote("production", reason="CR-1")
+    churn[2].promote("staging", reason="second")
+    churn[2].promote("production", reason="CR-2")
+    churn.rollback("production", reason="incident 7")
+    churn.set_alias("champion", 1)
+    return tmp_path / "whole", registry.audit()
+
+
+def broken_at(root, target, position, how):
+    """Give a copy of a registry, and break one entry of its model's decisions there."""
+    shutil.copytree(root, target)
+    file = target / f"models/churn/decisions/{position:012}.json"
+    data = file.read_bytes()
+    file.unlink()
+    if how != "holed":
+        file.write_bytes(data.replace(b"ana@team", b"eva@team") if how == "edited" else b"{")
+    return mv.Registry(target)
+
+
+@pytest.mark.parametrize("how", ["edited", "holed", "garbled"])
+def test_an_audit_tells_what_stands_before_a_broken_entry(governed, tmp_path, how):
+    """Each of those entries as a whole audit tells it, and none that is broken or behind."""
+    root, before = governed
+    decisions = [row for row in before.rows if row.journal.endswith("/decisions")]
+    assert len(decisions) == 7
+
+    for position in range(1, 7):  # the last one vouches for the one before it
+        report = broken_at(root, tmp_path / str(position), position, how).audit()
+
+        told = [row for row in report.rows if row.journal.endswith("/decisions")]
+        assert told == decisions[: position - 1]
+        (unread,) = report.unread
+        assert unread.entries == position - 1
+        assert unread.until == (decisions[position - 2].time if position > 1 else None)
+        if position > 1:
+            assert f"entries 1 to {position - 1}, until {unread.until}" in str(report)
+        assert not report
+
+
+def test_nothing_is_said_to_be_still_where_it_was_before_the_break(governed, tmp_path):
+    """A stay that had not ended by then ends, for the report, with what is known of it."""
+    root, before = governed
+    registry = broken_at(root, tmp_path / "broken", 6, "garbled")  # the roll-back
+    assert [(str(s.number), s.until) for _, s in before.stays if s.until is None] == [
+        ("2", None),
+        ("1", None),
+    ]
+
+    report = registry.audit()
+
+    last = report.unread[0].until
+    open_ended = [(s.stage, s.number, s.until, s.ended) for _, s in report.stays if s.cut_off]
+    assert open_ended == [("staging", 2, last, None), ("production", 2, last, None)]
+    assert not [stay for _, stay in report.stays if stay.until is None]
+    assert "still there" not in str(report) and "still there" in str(before)
+    assert str(report).count("UTC (what came later is not known)") == 2
+    plain = json.loads(report.to_json())
+    assert [stay.get("cut_off") for stay in plain["stays"]].count(True) == 2
+    assert (plain["unread"][0]["entries"], plain["unread"][0]["until"]) == (5, last)
+    (loud, *_) = csv.DictReader(io.StringIO(report.to_csv()))
+    assert (loud["kind"], loud["position"]) == ("UNREAD", "6") and last in loud["what"]
+    html = report.to_html(tmp_path / "a.html").read_text()
+    assert html.count("what came later is not known") == 3 and "entries 1 to 5" in html
+
+
+def test_an_audit_of_a_time_behind_the_break_tells_nothing_of_it(governed, tmp_path):
+    """No stay goes on into a time of which nothing is known."""
+    root, _ = governed
+    registry = broken_at(root, tmp_path / "broken", 6, "garbled")
+
+    report = registry.audit(since="2199-01-01")
+
+    assert not report and not report.stays and not report.rows
+    assert report.unread[0].entries == 5
+
+
+def test_a_model_s_own_history_is_refused_where_it_is_broken(governed, tmp_path):
+    """What a part of a journal leads to could be taken for what is so today."""
+    root, _ = governed
+    churn = broken_at(root, tmp_path / "broken", 6, "garbled")["churn"]
+
+    for look in (churn.history, lambda: churn.at("2020-01-01").stages):
+        with pytest.raises(ModelVersionError, match="entry 6"):
+            look()
+
+
+def test_a_handle_that_saw_other_entries_tells_none_of_them(governed, tmp_path):
+    """Of a journal that was rewritten behind its back nobody can tell which part was."""
+    root, _ = governed
+    shutil.copytree(root, tmp_path / "cut")
+    registry = mv.Registry(tmp_path / "cut")
+    registry["churn"].history()
+    (tmp_path / "cut/models/churn/decisions/000000000007.json").unlink()
+
+    report = registry.audit()
+
+    assert not [row for row in report.rows if row.journal.endswith("/decisions")]
+    assert report.unread[0].entries == 0 and "rewritten" in report.unread[0].what
+
+
+def test_merges_tell_what_stands_before_a_break(merges):
+    """An entry that a merge holds is not lost with its file."""
+    registry = mv.Registry("memory://long", actor="ana@team")
+    registry.save("churn", {"w": 1})
+    for i in range(40):
+        registry["churn"].set_alias(f"a{i}", 1)
+    merges()
+    for position in (7, 36):
+        registry._home.store.remove(f"models/churn/decisions/{position:012}.json")
+
+    report = mv.Registry("memory://long").audit(models=["churn"])
+
+    decisions = [row for row in report.rows if row.journal.endswith("/decisions")]
+    assert [row.position for row in decisions] == list(range(1, 36))
+    assert [unread.entries for unread in report.unread] == [35]
 
 
 def test_events_are_those_of_the_rest_and_a_warning(broken):
@@ -286,4 +425,5 @@ def test_an_audit_of_a_registry_whose_own_journal_is_broken(root, how):
 
     assert not report and [problem.key for problem in report.unread] == ["policies"]
     assert {row.model for row in report.rows} == {"churn", "fraud", "spam"}
-    assert len(registry.audit(models=["churn"])) == 2 + LAST + 2
+    created = 1 if how in (garbled, from_the_future) else 0
+    assert len(registry.audit(models=["churn"])) == created + 2 + LAST + 2
