@@ -19,7 +19,7 @@ from modelversion.errors import InvalidInputError, JournalRewoundError, ModelVer
 from modelversion.history import History
 from modelversion.home import Home
 from modelversion.hooks import event_of
-from modelversion.inspection import whole
+from modelversion.inspection import voids, whole
 from modelversion.journal import Head, Journal
 from modelversion.moments import moment
 from modelversion.phrases import Ref, phrase
@@ -140,10 +140,13 @@ def _registry_rows(
     rows: list[AuditRow] = []
     if journal is None:
         return rows
-    for entry in reader.read(journal)[0]:
+    entries, _ = reader.read(journal)
+    void = voids(journal, entries)
+    for entry in entries:
         named = entry["event"].get("model")
         if entry["time"] in asked and named in (None, *models):
-            rows.append(_row(journal.folder, entry, str))
+            effective = entry["position"] not in void
+            rows.append(_row(journal.folder, entry, str, effective=effective))
     return rows
 
 
@@ -155,13 +158,12 @@ def _of_model(
     facts, committing = reader.read(line.facts)
     versions = committed(facts, committing.state)
     made = functools.cache(lambda number: _made_from(line, versions.get(number)))
-    rows = [_fact(line, line.facts, entry, made) for entry in facts if entry["time"] in asked]
+    rows = list(_facts(line, line.facts, facts, asked, made=made))
     decisions, _ = reader.read(line.decisions)
     log = Log(history, decisions)
     rows += _decisions(line, log, asked, made)
-    for entry in reader.read(line.observations)[0]:
-        if entry["time"] in asked:
-            rows.append(_fact(line, line.observations, entry, made))
+    observed, _ = reader.read(line.observations)
+    rows += _facts(line, line.observations, observed, asked, made=made)
     return rows, _stays(log, asked, reader.ends.get(line.decisions.folder))
 
 
@@ -232,11 +234,16 @@ def _judged(event: Json) -> Json:
     return {"gates": gates, "approvals": tuple(name for names in seen for name in names)}
 
 
-def _fact(line: Line, journal: Journal, entry: Json, made: Made) -> AuditRow:
-    event = entry["event"]
-    saved = event.get("kind") == VersionCommitted.kind
-    more = made(event.get("number")) if saved else {}
-    return _row(journal.folder, entry, line.ref, **more)
+def _facts(
+    line: Line, journal: Journal, entries: Sequence[Json], asked: Scope, *, made: Made
+) -> Iterator[AuditRow]:
+    void = voids(journal, entries)
+    for entry in entries:
+        if entry["time"] in asked:
+            effective = entry["position"] not in void
+            saved = effective and entry["event"].get("kind") == VersionCommitted.kind
+            more = made(entry["event"]["number"]) if saved else {}
+            yield _row(journal.folder, entry, line.ref, effective=effective, **more)
 
 
 def _made_from(line: Line, version: Pointer | None) -> Json:

@@ -157,7 +157,8 @@ class Courier:
                 for entry in journal.history(journal.start(), journal.seen()):
                     told = {"registry": line.registry_id, "journal": journal.folder}
                     number = entry["event"].get("number")
-                    known.setdefault(number, []).extend(_flattened(entry, told))
+                    if type(number) is int:  # else forged, and void
+                        known.setdefault(number, []).extend(_flattened(entry, told))
             for entries in known.values():
                 entries.sort(key=lambda entry: str(entry["time"]))
         return known

@@ -17,13 +17,14 @@ from modelversion.records import NoteAdded, TagsChanged, VersionCommitted
 from modelversion.schema import Json, to_json
 from modelversion.snapshot import PASSED
 from modelversion.stages import Decisions
-from modelversion.state import Pointer
+from modelversion.state import Pointer, read_event
 from modelversion.versions import Line, fetch, live_numbers
 
 Made = TypeVar("Made")
 Identity = tuple[str, int, str]
 MISSING_PARTS = "left_out"
 _RETAGGED = "retagged"
+_COMMITTED = (("nonce", str), ("size", int), ("sha256", str), ("content", str))
 
 
 class History:
@@ -74,18 +75,20 @@ class History:
     def _apply(self, entry: Json) -> None:
         event = entry["event"]
         kind, number = event.get("kind"), event.get("number")
+        if type(number) is not int:
+            return  # forged, and void
         if kind == VersionCommitted.kind and number not in self._rows:
-            if self._read_committed(number):
+            if self._read_committed(number) and _makes_sense(event):
                 # No copy: the entry was parsed for this row alone. 10,000 are read a third faster.
                 self._rows[number] = row = event.get("summary", {})
                 row["actor"] = entry["actor"]["name"]
                 row["pointer"] = (event["nonce"], event["size"], event["sha256"])
                 if "copied_from" in event:
                     self._apply_copy(entry, event["copied_from"])
-        elif number in self._rows and kind == TagsChanged.kind:
+        elif number in self._rows and kind == TagsChanged.kind and read_event(TagsChanged, event):
             self._retag(number, event)
             self._tagged.setdefault(number, []).append((entry["position"], event))
-        elif number in self._rows and kind == NoteAdded.kind:
+        elif number in self._rows and kind == NoteAdded.kind and read_event(NoteAdded, event):
             self.notes.setdefault(number, []).append(_note(entry))
 
     def _apply_copy(self, entry: Json, copied: Json) -> None:
@@ -295,6 +298,14 @@ def _numbers(history: History) -> list[int]:
     found = [number for number in live if number in history._rows]
     found.reverse()
     return found
+
+
+def _makes_sense(event: Json) -> bool:
+    """Tell whether a commit is what the format says; making the record of each takes far longer."""
+    if "copied_from" in event:
+        return read_event(VersionCommitted, event) is not None
+    fields = all(type(event.get(name)) is kind for name, kind in _COMMITTED)
+    return fields and isinstance(event.get("summary", _EMPTY), dict)
 
 
 def _note(entry: Json) -> Json:

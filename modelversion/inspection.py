@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from modelversion import _json, layout, merges
 from modelversion.errors import (
@@ -12,7 +12,8 @@ from modelversion.errors import (
     RecordError,
 )
 from modelversion.journal import Head, Journal
-from modelversion.schema import Json
+from modelversion.records import Entry
+from modelversion.schema import Json, from_json
 
 
 def problems(journal: Journal) -> Iterator[tuple[str, str]]:
@@ -89,6 +90,23 @@ def _merge_problems(journal: Journal, head: Head, lines: list[bytes]) -> Iterato
         same = merges.lines(data, size) == lines[position - size : position]
         if merged != head or not same:
             yield key, "does not say what the entries that it merges say; delete it"
+
+
+def voids(journal: Journal, entries: Iterable[Json]) -> frozenset[int]:
+    """Give the positions of the entries that made no sense where they stand and changed nothing.
+
+    Args:
+        journal: Whose entries they are.
+        entries: All of them, from the first on.
+    """
+    found, state = set[int](), journal.start().state
+    for value in entries:
+        what = f"{journal.folder} entry {value['position']}"
+        after = journal._fold.step(state, from_json(Entry, value, what), journal.folder)
+        if after.void > state.void:
+            found.add(value["position"])
+        state = after
+    return frozenset(found)
 
 
 # ---- what of a broken one is whole ---------------------------------------------------------------

@@ -16,6 +16,7 @@ from modelversion.history import History
 from modelversion.metrics import check_count, check_key, check_metrics, is_number, moved
 from modelversion.observed import ObservationAdded
 from modelversion.snapshot import check_text
+from modelversion.state import read_event
 from modelversion.versions import Line, refuse_deleted
 
 Window = tuple[Any, Any]
@@ -201,17 +202,17 @@ def observations(history: History, metric: str | None) -> Observations:
     journal = history.refresh().line.observations
     rows = [
         Observation(
-            number=event["number"],
+            number=event.number,
             metric=name,
             value=decode(value),
             time=entry["time"],
             actor=entry["actor"]["name"],
-            **{part: event.get(part) for part in ("n", "begin", "end", "slice", "source")},
+            **{part: getattr(event, part) for part in ("n", "begin", "end", "slice", "source")},
         )
         for entry in journal.history(journal.start(), journal.head())
-        for event in [entry["event"]]
-        if event.get("kind") == ObservationAdded.kind
-        for name, value in event.get("metrics", {}).items()
+        if entry["event"].get("kind") == ObservationAdded.kind
+        and (event := read_event(ObservationAdded, entry["event"])) is not None
+        for name, value in event.metrics.items()
     ]
     known = dict.fromkeys(row.metric for row in rows)
     if metric is not None and metric not in known:

@@ -30,7 +30,7 @@ from modelversion.records import (
 )
 from modelversion.schema import Json, from_json
 
-S = TypeVar("S")
+R = TypeVar("R")
 MAX_RUNS = 256
 
 
@@ -189,11 +189,8 @@ class Fold:
         if known is None:
             return self._unknown(state, entry, f"{where} entry {entry.position} is a {kind!r}")
         cls, rule = known
-        try:
-            event: Any = from_json(cls, _fields(entry.event), f"event at {entry.position}")
-        except RecordError:
-            return _void(state)
-        after = rule(state, event, entry)
+        event = read_event(cls, entry.event)
+        after = None if event is None else rule(state, event, entry)
         return _void(state) if after is None else after
 
     def _unknown(self, state: Any, entry: Entry, what: str) -> Any:
@@ -205,8 +202,13 @@ class Fold:
         return state
 
 
-def _fields(event: Json) -> Json:
-    return {k: v for k, v in event.items() if k not in ("kind", "must_understand")}
+def read_event(cls: Callable[..., R], event: Json) -> R | None:
+    """Read an event; None if its fields are not what the format says, so that it is void."""
+    fields = {k: v for k, v in event.items() if k not in ("kind", "must_understand")}
+    try:
+        return from_json(cls, fields, "event")
+    except RecordError:
+        return None
 
 
 def _void(state: Any) -> Any:

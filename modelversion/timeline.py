@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import attrs
 
@@ -26,6 +26,8 @@ from modelversion.schema import Json, from_json, to_json
 from modelversion.stages import Decisions
 from modelversion.stays import MOVES
 from modelversion.versions import Line
+
+Said = TypeVar("Said", int, str)
 
 
 @attrs.frozen
@@ -65,17 +67,22 @@ class Decision:
     @property
     def stage(self) -> str | None:
         """The stage it is about, if it is about one."""
-        return self.event.get("stage")
+        return self._said("stage", str)
 
     @property
     def number(self) -> int | None:
         """The version it is about, if it is about one."""
-        return self.event.get("number")
+        return self._said("number", int)
 
     @property
     def reason(self) -> str | None:
         """Why, if that was said."""
-        return self.event.get("reason")
+        return self._said("reason", str)
+
+    def _said(self, name: str, kind: type[Said]) -> Said | None:
+        """Give a field of the event; what a forged one has in its place is passed over."""
+        found = self.event.get(name)
+        return found if type(found) is kind else None
 
     @property
     def override(self) -> bool:
@@ -162,14 +169,21 @@ class Timeline(Sequence[Decision], Shown):
         return f"<Timeline {self._log.line.display}: {len(self)} decisions{what}>"
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self._rows)) or "nothing was decided yet"
+        told = [f"{row}{_VOID if self._is_void(row) else ''}" for row in self._rows]
+        return "\n".join(told) or "nothing was decided yet"
+
+    def _is_void(self, row: Decision) -> bool:
+        return row.position not in self._log.effective
 
     def intervals(self) -> list[Interval]:
         """Tell which version was in the stage from when until when; of all stages without one."""
         return self._log.intervals(self._stage)
 
     def _page(self) -> Page:
-        rows = [(when(d.time), str(d.actor), d.action(), d.reason) for d in reversed(self._rows)]
+        rows = [
+            (when(d.time), str(d.actor), _told(d.action(), void=self._is_void(d)), d.reason)
+            for d in reversed(self._rows)
+        ]
         columns = ("when", "who", "what", "why")
         on = f" on {self._stage}" if self._stage else ""
         return Page(
@@ -182,8 +196,11 @@ class Timeline(Sequence[Decision], Shown):
         )
 
     def to_dict(self) -> list[Json]:  # type: ignore[override] # a history is a list
-        """Give the decisions as plain JSON."""
-        return [row.to_dict() for row in self._rows]
+        """Give the decisions as plain JSON; one that is void has `effective` false."""
+        return [
+            {**row.to_dict(), "effective": False} if self._is_void(row) else row.to_dict()
+            for row in self._rows
+        ]
 
     def to_pandas(self) -> Any:
         """Give a pandas DataFrame with a row for each decision; needs pandas."""
@@ -195,6 +212,13 @@ class Timeline(Sequence[Decision], Shown):
         frame["time"] = pandas.to_datetime(frame["time"], utc=True)
         frame["number"] = frame["number"].astype("Int64")
         return frame
+
+
+_VOID = " (void: it made no sense where it stands, and changed nothing)"
+
+
+def _told(action: str, *, void: bool) -> Cell:
+    return Cell(f"{action}{_VOID}", tone="quiet") if void else Cell(action)
 
 
 def _swimlanes(intervals: Sequence[Interval], ref: Callable[[int], str]) -> Picture | None:

@@ -27,7 +27,7 @@ from modelversion.records import Claim, VersionCommitted, VersionRecord
 from modelversion.refs import check_name
 from modelversion.schema import Json, from_json
 from modelversion.stages import Decisions
-from modelversion.state import Facts, Pointer, pointer
+from modelversion.state import Facts, Pointer, pointer, read_event
 from modelversion.storage import Store
 from modelversion.versions import Line, fetch
 
@@ -186,11 +186,10 @@ def committed(entries: Iterable[Json], state: Facts) -> dict[int, Pointer]:
     """
     found: dict[int, Pointer] = {}
     for entry in entries:
-        event: Json = entry["event"]
-        number = event.get("number")
-        if event.get("kind") == VersionCommitted.kind and (number or 0) in state.committed:
-            fields = {k: v for k, v in event.items() if k not in ("kind", "must_understand")}
-            found.setdefault(event["number"], pointer(from_json(VersionCommitted, fields, "event")))
+        if entry["event"].get("kind") == VersionCommitted.kind:
+            event = read_event(VersionCommitted, entry["event"])
+            if event is not None and event.number in state.committed:
+                found.setdefault(event.number, pointer(event))
     return found
 
 

@@ -41,7 +41,7 @@ from modelversion.refs import LATEST
 from modelversion.schema import from_json, stored
 from modelversion.snapshot import Snapshot
 from modelversion.stages import Decisions
-from modelversion.state import FACTS, Facts, Pointer, pointer
+from modelversion.state import FACTS, Facts, Pointer, pointer, read_event
 from modelversion.storage import Blob, KeyAbsent, KeyTaken, nonce
 
 _SHARE_FROM = 2**20
@@ -398,8 +398,10 @@ def _event(value: dict[str, Any]) -> dict[str, Any]:
 def _search(line: Line, number: int, facts: Head) -> VersionCommitted:
     for entry in line.facts.history(line.facts.start(), facts):
         event = entry["event"]
-        if event["kind"] == VersionCommitted.kind and event["number"] == number:
-            return from_json(VersionCommitted, _event(event), line.ref(number))
+        if event.get("kind") == VersionCommitted.kind and event.get("number") == number:
+            made = read_event(VersionCommitted, event)
+            if made is not None:
+                return made
     raise VersionNotFoundError(_no_version(line, number, facts.state))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from modelversion.history import History
+from modelversion.inspection import voids
 from modelversion.journal import Journal
 from modelversion.phrases import phrase
 from modelversion.schema import Json
@@ -27,7 +28,10 @@ class Change:
 
 
 def last_changes(history: History, *, count: int) -> list[Change]:
-    """Give the last changes of a model, newest first; only the ends of its journals are read."""
+    """Give the last changes of a model, newest first; what is void is none.
+
+    Only the ends of its journals are read, unless something in one is void.
+    """
     line = history.line
     entries = [*_tail(line.facts, count), *_tail(line.decisions, count)]
     entries.sort(key=lambda entry: str(entry["time"]), reverse=True)
@@ -36,7 +40,11 @@ def last_changes(history: History, *, count: int) -> list[Change]:
 
 def _tail(journal: Journal, count: int) -> list[Json]:
     head = journal.seen()
-    return journal.history(max(head.position - count, 0), head)
+    if not head.state.void:
+        return journal.history(max(head.position - count, 0), head)
+    entries = journal.history(journal.start(), head)
+    void = voids(journal, entries)
+    return [entry for entry in entries if entry["position"] not in void][-count:]
 
 
 def _change(history: History, entry: Json) -> Change:
