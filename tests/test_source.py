@@ -309,6 +309,97 @@ def test_methods_bring_their_class(registry):
     assert f"{__name__}:decorated_helper" in code.names
 
 
+DECORATED = """
+    import contextlib
+    import functools
+    import dataclasses
+    from typing import NamedTuple
+
+    import attrs
+    import modelversion as mv
+    from retries import again
+
+    class Trainer:
+        @mv.track("m")
+        def fit(self):
+            with self.quiet():
+                return {"w": self.step()}
+
+        @contextlib.contextmanager
+        def quiet(self):
+            yield
+
+        @again
+        def step(self):
+            return 1
+
+    @dataclasses.dataclass
+    class Rate:
+        x: int = 1
+        def get(self):
+            return self.x
+
+    @dataclasses.dataclass(slots=True, frozen=True, order=True)
+    class Slim:
+        x: int = 1
+
+    @attrs.define
+    class Made:
+        x: int = 1
+
+    @functools.total_ordering
+    class Rank:
+        @again
+        def __lt__(self, other):
+            return True
+
+    class Pair(NamedTuple):
+        x: int = 1
+
+    def train():
+        return Rate, Slim, Made, Rank, Pair, Trainer
+    """
+
+
+@pytest.fixture
+def decorated_classes(project):
+    """A module of classes with decorators on them, and on their methods."""
+    module(
+        project,
+        "retries",
+        """
+        import functools
+        def again(function):
+            @functools.wraps(function)
+            def inner(*args):
+                return function(*args)
+            return inner
+        """,
+    )
+    return module(project, "entry", DECORATED)
+
+
+def test_a_class_is_whole_whatever_is_above_its_methods(decorated_classes):
+    """A decorator bears the name of the method, and its code stands in another file."""
+    found = capture.capture(
+        capture.Entry("entry:Trainer.fit", decorated_classes.Trainer.fit, decorated_classes.Trainer)
+    )
+
+    assert [p.name for p in found.pieces] == ["entry:Trainer.fit", "retries:again.<locals>.inner"]
+    assert found.pieces[0].text.startswith("class Trainer:\n    @mv.track")
+    assert "    def step(self):" in found.pieces[0].text
+    assert found.missing == {}
+
+
+def test_methods_that_a_decorator_of_the_class_made_are_not_missing(decorated_classes):
+    """Dataclasses and their like make methods by exec; the text of the class says it all."""
+    found = capture.capture(capture.Entry("entry:train", decorated_classes.train))
+
+    names = [piece.name.partition(":")[2] for piece in found.pieces]
+    assert names[:7] == ["train", "Rate", "Slim", "Made", "Rank", "Pair", "Trainer"]
+    assert found.missing == {}
+
+
 @pytest.mark.parametrize(
     ("function", "shown"),
     [

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from modelversion.source import _notebook, _texts
-from modelversion.source._reach import functions_of_member, is_plain
+from modelversion.source._reach import functions_of_member, is_plain, stands_in
 from modelversion.source._texts import Known, Text
 
 
@@ -89,7 +89,9 @@ def place_of_class(cls: type) -> Place | str:
 def _text_of_class(cls: type) -> Text | str:
     functions = [f for f in functions_of(cls) if not f.__code__.co_filename.startswith("<")]
     texts = {
-        _texts.text_of(f.__code__, f.__globals__, function=f) for f in functions if _is_of(f, cls)
+        _texts.text_of(f.__code__, f.__globals__, function=f)
+        for f in functions
+        if stands_in(f, cls)
     }
     if len(texts) > 1:
         return "edited since import"
@@ -114,14 +116,10 @@ def functions_of(cls: type) -> list[types.FunctionType]:
     return [function for member in members for function in functions_of_member(member)]
 
 
-def _is_of(function: types.FunctionType, cls: type) -> bool:
-    return function.__qualname__.startswith(f"{cls.__qualname__}.")
-
-
 def _find_class(index: _texts.Index, cls: type) -> ast.ClassDef | None:
     """Find the statement of a class: by name, or inside a function, around its methods."""
     node = _texts.class_definition(index, cls.__qualname__)
-    lines = [f.__code__.co_firstlineno for f in functions_of(cls) if _is_of(f, cls)]
+    lines = [f.__code__.co_firstlineno for f in functions_of(cls) if stands_in(f, cls)]
     around = [
         node
         for node in _texts.statements(index.tree)

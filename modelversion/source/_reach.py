@@ -200,7 +200,7 @@ class _Walk:
         for function in functions_of_member(value):
             if id(function) in self._seen:
                 continue
-            if not function.__qualname__.startswith(f"{cls.__qualname__}."):
+            if not stands_in(function, cls) and not _is_made_for(function, cls):
                 self.visit(function)
                 continue
             self._seen.add(id(function))
@@ -273,6 +273,21 @@ def functions_of_member(value: Any) -> Iterator[types.FunctionType]:
             if isinstance(part, types.FunctionType):
                 yield part
             part = _wrapped(part)
+
+
+def stands_in(function: types.FunctionType, cls: type) -> bool:
+    """Tell whether a function's code stands in a class; a wrapper only bears its name."""
+    return function.__code__.co_qualname.startswith(f"{cls.__qualname__}.")
+
+
+def _is_made_for(function: types.FunctionType, cls: type) -> bool:
+    """Tell whether a method has no text, as those that dataclasses and attrs make."""
+    code = function.__code__
+    # Dataclasses make them in a function of this name, and may wrap them.
+    named = code.co_qualname.startswith("__create_fn__.") or function.__qualname__.startswith(
+        f"{cls.__qualname__}."
+    )
+    return named and code.co_filename.startswith("<")
 
 
 def module_of(function: types.FunctionType) -> str:
