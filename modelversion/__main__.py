@@ -115,9 +115,12 @@ def _number(text: str) -> int:
 
 
 def _hours(text: str) -> float:
-    hours = float(text)
-    if not math.isfinite(hours) or not 0 <= hours <= 10**6:
-        raise ValueError
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 <= hours <= 10**6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours from 0")
     return hours
 
 

@@ -34,7 +34,7 @@ def approve(candidate: Candidate, stage: Any, *, reason: str) -> Decision:
         ApprovalError: The actor is the version's author, or has approved it already.
     """
     author = candidate.shelf.row(candidate.held)["author"]
-    if author == candidate.line.home.actor.name:
+    if _same(author, candidate.line.home.actor.name):
         raise ApprovalError(
             f"{author} is the author of {candidate.line.ref(candidate.held.number)}, and the "
             "approval must be by somebody else; actors are told apart by name: Registry(actor=)"
@@ -56,12 +56,18 @@ def _say(candidate: Candidate, stage: Any, kind: Callable[..., Any], reason: str
     def decide(state: Decisions) -> Any:
         if held.number in state.deleted:
             raise VersionNotFoundError(f"{line.ref(held.number)} was deleted")
-        known = own(candidate, state, name)
-        if known is not None and known.approves is (event.kind == VersionApproved.kind):
-            raise ApprovalError(f"{known.actor} has said so on {known.time[:10]} already")
+        for known in state.said_of(held.number, name):
+            told = known.approves is (event.kind == VersionApproved.kind)
+            if told and _same(known.actor, line.home.actor.name):
+                raise ApprovalError(f"{known.actor} has said so on {known.time[:10]} already")
         return event
 
     return decision(candidate.history, append(line, decide), event)
+
+
+def _same(name: str, other: str) -> bool:
+    """Tell whether two names are one person's, who may type it in more than one way."""
+    return name.strip().casefold() == other.strip().casefold()
 
 
 def own(candidate: Candidate, state: Decisions, stage: str) -> Any:

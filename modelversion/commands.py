@@ -54,6 +54,11 @@ Command = Callable[[Registry, argparse.Namespace], Outcome]
 def list_(registry: Registry, args: argparse.Namespace) -> Outcome:
     """List models, or the versions of one."""
     if args.model is None:
+        if (args.where, args.order_by, args.limit) != (None, None, None):
+            raise InvalidInputError(
+                "--where, --order-by and --limit are about versions: say which model, as in "
+                "list churn --where ..."
+            )
         return _models(registry)
     model = registry[args.model]
     found = model.versions(where=args.where, order_by=args.order_by, limit=args.limit)

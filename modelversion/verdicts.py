@@ -287,9 +287,9 @@ def _judge_approvals(args: Mapping[str, Any], seen: Json) -> tuple[bool, str]:
     quorum, by = args["quorum"], [name for name in seen["approved"] if name != seen["author"]]
     if seen["rejected"]:
         return False, f"rejected by {', '.join(seen['rejected'])}"
-    if not quorum and not by:
-        return True, "nobody objects"
     names = f" by {', '.join(by)}" if by else ""
+    if not quorum:
+        return True, f"nobody objects; approved{names}" if by else "nobody objects"
     return len(by) >= quorum, f"{len(by)} of {quorum} approvals{names}"
 
 

@@ -69,7 +69,7 @@ class VerifyReport(Shown):
         return Page(self.subject, self._verdict(), tone=tone, blocks=tables)
 
     def _verdict(self) -> str:
-        head = f"{self.versions} versions verified"
+        head = f"{self.versions} version{'' if self.versions == 1 else 's'} verified"
         if not self.ok:
             return f"{head}, {len(self.problems)} broken"
         if self.since is None:

@@ -736,6 +736,27 @@ def test_the_author_cannot_approve(gated):
         gated.approve("production", reason="trust me")
 
 
+@pytest.mark.parametrize(
+    ("again", "author"), [("Bob", "Ana@team"), ("BOB", "ANA@TEAM"), (" bob ", "ana@team ")]
+)
+def test_one_person_is_one_approval_however_the_name_is_typed(gated, again, author):
+    """Neither the author nor who has approved counts once more for a capital letter."""
+    as_(gated, "bob").approve("production", reason="ok")
+
+    with pytest.raises(ApprovalError, match="bob has said so"):
+        as_(gated, again).approve("production", reason="ok")
+    with pytest.raises(ApprovalError, match="ana@team is the author"):
+        as_(gated, author).approve("production", reason="ok")
+
+
+def test_an_approval_that_nobody_asks_for_is_told_as_that(registry):
+    """It is no part of a quorum of none."""
+    version = saved(registry)
+    as_(version, "bob").approve("production", reason="ok")
+
+    assert "pass  no rejection: nobody objects; approved by bob" in str(version.check("production"))
+
+
 def test_nobody_counts_twice(gated):
     """A second approval of one person is refused."""
     as_(gated, "bob").approve("production", reason="ok")
