@@ -19,6 +19,7 @@ from modelversion.errors import (
     FileMissingError,
     InvalidInputError,
     ObjectNotFoundError,
+    RecordError,
     WithdrawnWarning,
 )
 from modelversion.files import VersionFiles
@@ -31,6 +32,7 @@ from modelversion.versions import Line, Opened, parse_version, refuse_deleted
 
 ALLOW_VARIABLE = "MODELVERSION_ALLOW_PICKLE"
 _MAX_SOURCE = 2**20
+_MAX_RECORD = 2**28
 Read = Callable[[str], bytes | bytearray]
 
 
@@ -216,14 +218,17 @@ def open_directory(path: str | os.PathLike[str]) -> Directory:
     Raises:
         FileMissingError: There is no `version.json`.
         RecordError: It does not parse, or lists a file outside the directory.
+        StorageError: It cannot be read, or is a link or a folder.
     """
     folder = Path(path)
-    try:
-        data = (folder / layout.VERSION).read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise FileMissingError(f"{folder} has no {layout.VERSION}") from e
-    record = parse_version(data, str(folder / layout.VERSION))
+    shown, name = str(folder / layout.VERSION), folder.absolute().name
     store = open_store(folder.absolute().parent)
-    return Directory(
-        folder, record, VersionFiles(store, folder.absolute().name, record.files, str(folder))
-    )
+    try:
+        with store.open(f"{name}/{layout.VERSION}") as file:
+            data = file.read(_MAX_RECORD + 1)
+    except KeyAbsent as e:
+        raise FileMissingError(f"{folder} has no {layout.VERSION}") from e
+    if len(data) > _MAX_RECORD:
+        raise RecordError(f"{shown} is longer than {_MAX_RECORD} bytes; it is none of a version")
+    record = parse_version(data, shown)
+    return Directory(folder, record, VersionFiles(store, name, record.files, str(folder)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import modelversion as mv
-from modelversion.errors import RecordError
+from modelversion.errors import RecordError, StorageError
 
 BUFFER = "object/buffer-0.bin"
 
@@ -53,3 +53,37 @@ def test_a_size_that_no_file_has_is_refused(folder, size):
 
     with pytest.raises(RecordError, match=rf"'object/buffer-0.bin' with {size} bytes"):
         mv.open_directory(folder)
+
+
+def folder_there(path):
+    path.mkdir()
+
+
+def pipe_there(path):
+    os.mkfifo(path)
+
+
+def link_there(path):
+    path.symlink_to("/dev/zero")
+
+
+def hole_there(path):
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+THERE = [folder_there, pipe_there, link_there, hole_there]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.parametrize("put", THERE, ids=[put.__name__.partition("_")[0] for put in THERE])
+def test_what_stands_in_the_place_of_the_record_is_refused_at_once(folder, put):
+    """Nobody waits for it, it takes no memory, and no descriptor of it stays open."""
+    (folder / "version.json").unlink()
+    put(folder / "version.json")
+    files = len(os.listdir("/dev/fd"))
+
+    with pytest.raises((RecordError, StorageError), match=r"version\.json"):
+        mv.open_directory(folder)
+
+    assert len(os.listdir("/dev/fd")) == files

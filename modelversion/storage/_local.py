@@ -74,7 +74,7 @@ class LocalStore:
         """Open a key for reading."""
         path = f"{self._root}/{key}"
         try:
-            return os.fdopen(os.open(path, _READ), "rb", buffering=0)
+            return _opened(os.open(path, _READ))
         except (FileNotFoundError, NotADirectoryError) as e:
             raise KeyAbsent(key) from e
         except OSError as e:
@@ -276,6 +276,14 @@ def _read(path: str) -> bytes | None:
         raise _storage_error("read", path, e) from e
     finally:
         os.close(descriptor)
+
+
+def _opened(descriptor: int) -> BinaryIO:
+    try:
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except OSError:  # a folder; it is not closed with the file that it did not become
+        os.close(descriptor)
+        raise
 
 
 def _item(entry: os.DirEntry[str]) -> Item:
