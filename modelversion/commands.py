@@ -386,7 +386,9 @@ def gc(registry: Registry, args: argparse.Namespace) -> Outcome:
         "removed": list(report.removed),
         "dry_run": report.dry_run,
     }
-    return Outcome(value, report)
+    if report.problems:
+        value["problems"] = [problem.to_dict() for problem in report.problems]
+    return Outcome(value, report, FAILED if report.problems else OK)
 
 
 def markdown(shown: Any) -> str:

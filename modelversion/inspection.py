@@ -69,7 +69,7 @@ def _behind(journal: Journal, head: Head) -> Iterator[tuple[str, str]]:
             f"missing, though this handle has seen entry {known.position}",
         )
     names = [item.name.removesuffix(".json") for item in journal._store.list(journal.folder)]
-    later = sorted(int(name) for name in names if name.isdigit())
+    later = sorted(int(name) for name in names if name.isdecimal())
     behind = [position for position in later if position > head.position + 1]
     # Others may have appended while we read; a hole stays one.
     if behind and journal._store.read_many(journal._keys(head.position + 1, 1))[0] is None:

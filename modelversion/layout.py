@@ -61,6 +61,11 @@ def version(model: str, number: int) -> str:
     return f"{versions(model)}/{number}"
 
 
+def numbers(names: Iterable[str]) -> list[int]:
+    """Give the numbers whose folders are among these names, in order."""
+    return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
+
+
 def artifact_path(path: Any) -> str:
     r"""Check the path of an artifact and give its path inside the version.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import attrs
 
+from modelversion.broken import Broken, Problem
+from modelversion.broken import table as unread
 from modelversion.display import Cell, Facts, Note, Page, Picture, Section, Shown, Table, digest
 from modelversion.display.plots import graph
 from modelversion.errors import ModelVersionError
@@ -48,6 +51,7 @@ class Lineage(Shown):
         descendants: References of the versions that build on them, directly or not.
         withdrawn: Those of all these versions that are withdrawn.
         more: How many versions were left out, since there are too many.
+        problems: The journals that cannot be read, and whose models are missing.
     """
 
     of: str
@@ -57,6 +61,7 @@ class Lineage(Shown):
     descendants: tuple[str, ...]
     withdrawn: tuple[str, ...] = ()
     more: int = 0
+    problems: tuple[Problem, ...] = ()
 
     def __repr__(self) -> str:
         up, down = len(self.ancestors), len(self.descendants)
@@ -93,6 +98,7 @@ class Lineage(Shown):
             f"lineage of {self.of}",
             says,
             blocks=[
+                unread(self.problems, "NOT IN THIS LINEAGE"),
                 Note(warning, "bad") if self.withdrawn else None,
                 Facts(facts),
                 picture if edges else None,
@@ -127,18 +133,33 @@ def _layers(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> list[lis
 class Family:
     """Which version was made from which, over all models of a registry."""
 
-    def __init__(self, histories: Iterable[History]) -> None:
-        self._histories = {history.line.name: history.refresh() for history in histories}
+    def __init__(self, histories: Iterable[History], *, of: Collection[str] = ()) -> None:
+        """Read the models; one whose journal is broken is left out, unless it is asked `of`."""
+        self.broken = Broken()
+        self._histories: dict[str, History] = {}
+        self._unread: set[str] = set()
         self._children: dict[Key, list[Key]] = {}
-        for name, history in self._histories.items():
-            for number in history.numbers():
-                for parent in self.parents((name, number)):
-                    self._children.setdefault(parent, []).append((name, number))
+        for history in histories:
+            line = history.line
+            self._unread.add(line.name)
+            left_out = self.broken.aside(line.facts, line.decisions)
+            with nullcontext() if line.name in of else left_out:
+                self._add(line.name, history.refresh())
+                self._unread.remove(line.name)
+
+    def _add(self, name: str, history: History) -> None:
+        links = [((name, n), parent) for n in history.numbers() for parent in _parents(history, n)]
+        self._histories[name] = history
+        for child, parent in links:
+            self._children.setdefault(parent, []).append(child)
 
     def parents(self, key: Key) -> list[Key]:
         """Give the versions that a version names as its parents, those that are gone too."""
-        named = self._histories[key[0]].full(key[1]).get("parents", ())
-        return [found for found in map(_key, named) if found is not None]
+        return _parents(self._histories[key[0]], key[1])
+
+    def why_gone(self, key: Key) -> str:
+        """Say why a version that is named as a parent is not there."""
+        return "cannot be read" if key[0] in self._unread else "deleted, or of another registry"
 
     def exists(self, key: Key) -> bool:
         """Tell whether a version is there and not deleted."""
@@ -191,6 +212,10 @@ class Family:
         return key[1] in self._histories[key[0]].decisions.withdrawn
 
 
+def _parents(history: History, number: int) -> list[Key]:
+    return [key for key in map(_key, history.full(number).get("parents", ())) if key is not None]
+
+
 def _key(reference: str) -> Key | None:
     try:
         ref = parse(reference)
@@ -210,6 +235,7 @@ def lineage(
         of: What is printed of them.
         record: The record of the one version whose steps are shown.
     """
+    family.broken.warn("the lineage is without")
     up, down = list(family.up(keys)), list(family.down(keys))
     every = [*keys, *up, *down]
     kept = every[:_MOST]
@@ -229,6 +255,7 @@ def lineage(
         descendants=tuple(map(family.ref, down)),
         withdrawn=tuple(family.ref(k) for k in every if family.exists(k) and family.withdrawn(k)),
         more=len(every) - len(kept),
+        problems=family.broken.problems,
     )
 
 
@@ -252,7 +279,7 @@ class _Draft:
 def _add_version(draft: _Draft, family: Family, key: Key) -> None:
     ref = family.ref(key)
     if not family.exists(key):
-        draft.add("version", ref, detail="deleted, or of another registry")
+        draft.add("version", ref, detail=family.why_gone(key))
         return
     version = draft.add("version", ref, detail="withdrawn" if family.withdrawn(key) else "")
     for name, text in family.data(key).items():

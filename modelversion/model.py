@@ -31,6 +31,7 @@ from modelversion.version import Version
 from modelversion.versions import Line, resolve
 
 if TYPE_CHECKING:
+    from modelversion.clearing import GcReport
     from modelversion.compare import Comparison, Evaluation
     from modelversion.follow import Live
     from modelversion.lineage import Lineage
@@ -197,7 +198,7 @@ class Model(Shown):
         """Give what all its versions were made from, and what was made from them, in any model."""
         from modelversion.lineage import Family, lineage
 
-        family = Family(upkeep.whole_registry(self._history))
+        family = Family(upkeep.whole_registry(self._history), of=[self._line.name])
         keys = [(self._line.name, number) for number in self._history.refresh().numbers()]
         return lineage(family, keys, of=self.name)
 
@@ -460,9 +461,11 @@ class Model(Shown):
         reason = f"prune(keep={keep}, keep_best={keep_best})"
         return upkeep.prune(self._history, keep=keep, best=top, dry_run=dry_run, reason=reason)
 
-    def gc(self, *, older_than: timedelta = upkeep.DAY, dry_run: bool = False) -> upkeep.GcReport:
+    def gc(self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> GcReport:
         """Clear what crashed saves of this model left; see `Registry.gc`."""
-        return upkeep.gc(self._line.home, [self._line], older_than=older_than, dry_run=dry_run)
+        from modelversion.clearing import gc
+
+        return gc(self._line.home, [self._line], older_than=older_than, dry_run=dry_run)
 
 
 def _check_best(keep_best: Any) -> tuple[str, int]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from modelversion import governing, upkeep
     from modelversion.audit import AuditReport
     from modelversion.checkpoint import Checkpoint
+    from modelversion.clearing import GcReport
     from modelversion.feed import Events
     from modelversion.gates import Gate
     from modelversion.history import History
@@ -242,19 +243,25 @@ class Oversight:
         self._histories = {}
         return found
 
-    def gc(
-        self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False
-    ) -> upkeep.GcReport:
+    def gc(self, *, older_than: timedelta = timedelta(days=1), dry_run: bool = False) -> GcReport:
         """Clear what crashes left: claims without a commit, bytes of deleted versions, temporaries.
+
+        A model whose journal cannot be read is left alone, warned of, and named in `problems`.
 
         Args:
             older_than: Leave what is younger; a save that is slower than this claims another
                 number.
             dry_run: Only tell what would be done.
         """
-        from modelversion import upkeep
+        from modelversion.broken import Broken
+        from modelversion.clearing import gc
 
-        return upkeep.gc(self._home, self._lines(), older_than=older_than, dry_run=dry_run)
+        broken = Broken()
+        report = gc(
+            self._home, self._lines(), older_than=older_than, dry_run=dry_run, broken=broken
+        )
+        broken.warn("nothing was cleared of")
+        return report
 
     def usage(self) -> upkeep.Usage:
         """Count versions and bytes of each model."""

@@ -83,7 +83,8 @@ class Versions(Sequence[Version], Shown):
 
         histories = upkeep.whole_registry(self._rows[0][0]) if self._rows else ()
         keys = [(history.line.name, number) for history, number in self._rows]
-        return lineage(Family(histories), keys, of=f"{len(keys)} versions")
+        family = Family(histories, of={name for name, _ in keys})
+        return lineage(family, keys, of=f"{len(keys)} versions")
 
     @no_collections()
     def to_dict(self) -> dict[str, list[Any]]:

@@ -1,11 +1,11 @@
-"""End of life: withdraw, delete, prune, and clear what crashes left behind."""
+"""End of life: withdraw, delete, prune; and what a registry holds."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
 
 import attrs
 
@@ -20,31 +20,26 @@ from modelversion.errors import (
     ConflictError,
     IntegrityError,
     InUseError,
-    InvalidInputError,
     LiveVersionWarning,
     StorageError,
     VersionNotFoundError,
 )
 from modelversion.governing import append
 from modelversion.history import History
-from modelversion.home import Home
 from modelversion.records import (
-    Claim,
     FileRecord,
     VersionAbandoned,
     VersionDeleted,
     VersionRestored,
     VersionWithdrawn,
 )
-from modelversion.schema import from_json, to_json
+from modelversion.schema import to_json
 from modelversion.snapshot import check_text
 from modelversion.stages import Decisions
 from modelversion.state import Facts, Pointer
-from modelversion.storage import Item, Store
+from modelversion.storage import Store
 from modelversion.verification import walk
 from modelversion.versions import Line, fetch
-
-DAY = timedelta(days=1)
 
 
 def withdraw(line: Line, number: int, *, reason: str, use_instead: int | None) -> None:
@@ -167,8 +162,15 @@ def _tombstone_files(line: Line, version: Pointer) -> tuple[FileRecord, ...]:
 
 
 def sweep(line: Line, number: int) -> list[str]:
-    """Remove what a deleted or abandoned number has left, all but its claim."""
-    keys = _left(line, number)
+    """Remove what a deleted or abandoned number has left, all but its claim.
+
+    Raises:
+        StorageError: Something cannot be removed, or the number's folder is a link.
+    """
+    place = line.home.store.local_path(line.folder(number))
+    if place is not None and os.path.islink(place):
+        raise StorageError(f"{place} is a link; remove by hand what it leads to")
+    keys = left(line, number)
     for key in keys:
         line.home.store.remove(key)
     _remove_empty(line.home.store, line.folder(number))
@@ -274,73 +276,7 @@ def prune(
     return PruneReport(deleted=tuple(shown), kept=tuple(rest), bytes=size, dry_run=dry_run)
 
 
-# ---- clearing up ---------------------------------------------------------------------------------
-
-
-@attrs.frozen(kw_only=True)
-class GcReport(Shown):
-    """What `gc` abandoned and removed, or would."""
-
-    abandoned: tuple[str, ...]
-    removed: tuple[str, ...]
-    dry_run: bool
-
-    def _page(self) -> Page:
-        verb = "would remove" if self.dry_run else "removed"
-        says = f"{verb} {len(self.removed)} files, {len(self.abandoned)} abandoned numbers"
-        tables = [
-            Table("abandoned", ("version",), rows=[(name,) for name in self.abandoned]),
-            Table("removed", ("file",), rows=[(name,) for name in self.removed]),
-        ]
-        return Page("gc", says, blocks=tables)
-
-
-def gc(home: Home, lines: Sequence[Line], *, older_than: timedelta, dry_run: bool) -> GcReport:
-    """Abandon old claims that were never committed, and remove what no version holds.
-
-    Age picks the candidates; the journal decides. A claim is never removed.
-    """
-    if not isinstance(older_than, timedelta):
-        raise InvalidInputError(f"older_than must be a timedelta, found {older_than!r:.80}")
-    limit = home.clock() - older_than
-    abandoned: list[str] = []
-    removed: list[str] = []
-    for line in lines:
-        for number in _unfinished(line, limit):
-            if dry_run:
-                removed += _left(line, number)
-            if dry_run or abandon(line, number, "gc: claimed and never committed"):
-                abandoned.append(line.ref(number))
-        removed += _swept(line, dry_run)
-    removed += _temporaries(home.store, limit, dry_run)
-    # Taking a temporary file out of a folder has just made the folder look young.
-    emptied = {key.rpartition("/")[0] for key in removed}
-    for line in lines:
-        removed += _unclaimed(line, limit, emptied, dry_run=dry_run)
-    return GcReport(abandoned=tuple(abandoned), removed=tuple(removed), dry_run=dry_run)
-
-
-def _numbers_on_disk(line: Line) -> list[int]:
-    items = line.home.store.list(layout.versions(line.name))
-    return sorted(int(item.name) for item in items if item.name.isdigit())
-
-
-def _unfinished(line: Line, limit: datetime) -> list[int]:
-    facts: Facts = line.facts.head().state
-    found = []
-    for number in _numbers_on_disk(line):
-        if number in facts.committed or number in facts.abandoned:
-            continue
-        key = f"{line.folder(number)}/{layout.CLAIM}"
-        data = line.home.store.read_many([key])[0]
-        if data is not None and _claimed_at(data, key) <= limit:
-            found.append(number)
-    return found
-
-
-def _claimed_at(data: bytes, key: str) -> datetime:
-    claim = from_json(Claim, _json.loads(data, key), key)
-    return _json.parse_timestamp(claim.time, f"{key}.time")
+# ---- clearing up, see `clearing` -----------------------------------------------------------------
 
 
 class _Committed(Exception):  # noqa: N818 - a signal inside this module
@@ -362,69 +298,10 @@ def abandon(line: Line, number: int, reason: str) -> bool:
     return True
 
 
-def _swept(line: Line, dry_run: bool) -> list[str]:
-    facts: Facts = line.facts.head().state
-    decided: Decisions = line.decisions.head().state
-    removed: list[str] = []
-    # An entry may be visible and not durable yet, and bytes go only after it.
-    for folder in () if dry_run else (line.facts.folder, line.decisions.folder):
-        line.home.store.settle(folder)
-    for number in _numbers_on_disk(line):
-        if number in facts.abandoned or number in decided.deleted:
-            removed += _left(line, number)
-            if not dry_run:
-                sweep(line, number)
-    return removed
-
-
-def _left(line: Line, number: int) -> list[str]:
+def left(line: Line, number: int) -> list[str]:
     """List what a number has left besides its claim."""
     claim = f"{line.folder(number)}/{layout.CLAIM}"
     return [key for key, _ in walk(line.home.store, line.folder(number)) if key != claim]
-
-
-def _temporaries(store: Store, limit: datetime, dry_run: bool) -> list[str]:
-    """Find temporary files and spools that are older than the limit."""
-    oldest = limit.timestamp()
-    removed = []
-    folders = set()
-    for key, changed in walk(store, ""):
-        parts = key.split("/")
-        if changed <= oldest and any(part.startswith(layout.TEMPORARY) for part in parts):
-            removed.append(key)
-            if not dry_run:
-                store.remove(key)
-                folders.add(key.rpartition("/")[0])
-    for folder in folders:
-        if folder.rsplit("/", 1)[-1].startswith(layout.TEMPORARY):
-            store.remove(folder)
-    return removed + _empty_spools(store, oldest, dry_run)
-
-
-def _empty_spools(store: Store, oldest: float, dry_run: bool) -> list[str]:
-    def is_spool(item: Item) -> bool:
-        return item.folder and item.name.startswith(layout.TEMPORARY) and item.changed <= oldest
-
-    names = [i.name for i in store.list("") if is_spool(i) and not store.list(i.name)]
-    for name in names:
-        if not dry_run:
-            store.remove(name)
-    return names
-
-
-def _unclaimed(line: Line, limit: datetime, emptied: set[str], *, dry_run: bool) -> list[str]:
-    """Remove number folders that were made and never claimed; they are empty."""
-    store, folder = line.home.store, layout.versions(line.name)
-    keys = {f"{folder}/{item.name}": item.changed for item in store.list(folder)}
-    empty = [
-        key
-        for key, changed in keys.items()
-        if (key in emptied or changed <= limit.timestamp()) and not store.list(key)
-    ]
-    for key in () if dry_run else empty:
-        with contextlib.suppress(StorageError):
-            store.remove(key)
-    return empty
 
 
 @attrs.frozen(kw_only=True)

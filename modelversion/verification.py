@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 
 import attrs
 
@@ -107,8 +108,7 @@ def _claim_problems(line: Line, version: Pointer) -> Iterator[Problem]:
         yield Problem(key, "missing; a committed number must keep its claim")
         return
     try:
-        claim = from_json(Claim, _json.loads_strict(data, key), key)
-        _json.parse_timestamp(claim.time, f"{key}.time")
+        claim, _ = read_claim(data, key)
     except IntegrityError as e:
         yield Problem(key, str(e))
         return
@@ -116,6 +116,12 @@ def _claim_problems(line: Line, version: Pointer) -> Iterator[Problem]:
     own = line.is_own(claim.registry)
     if not own or found != (line.name, version.number, version.nonce):
         yield Problem(key, "is not the claim that the commit names")
+
+
+def read_claim(data: bytes, key: str) -> tuple[Claim, datetime]:
+    """Give a claim, and when it was made."""
+    claim = from_json(Claim, _json.loads_strict(data, key), key)
+    return claim, _json.parse_timestamp(claim.time, f"{key}.time")
 
 
 def _unlisted(store: Store, folder: str, record: VersionRecord) -> Iterator[Problem]:
@@ -198,18 +204,33 @@ def _number_problems(line: Line, decided: Decisions) -> tuple[list[Problem], lis
     broken: list[Problem] = []
     pending: list[Problem] = []
     folder = layout.versions(line.name)
-    found = {int(i.name) for i in line.home.store.list(folder) if i.name.isdigit()}
-    for number in sorted(found):
+    items = {item.name: item for item in line.home.store.list(folder)}
+    found = layout.numbers(items)
+    for number in found:
         key = f"{folder}/{number}"
+        if not items[str(number)].folder:
+            broken.append(Problem(key, "a link or a file, where the version's folder should be"))
+            continue
         names = {item.name for item in line.home.store.list(key)}
         if number in decided.deleted and names - {layout.CLAIM}:
             pending.append(Problem(key, "deleted, and its bytes are still there"))
         elif number not in facts.committed and number not in facts.abandoned:
             pending.append(Problem(key, "claimed and not committed yet"))
+            broken += _unreadable_claim(line.home.store, f"{key}/{layout.CLAIM}")
     for number in range(1, max(facts.committed.last, facts.abandoned.last) + 1):
         if number not in found:
             broken.append(Problem(f"{folder}/{number}", "missing; every number keeps its claim"))
     return broken, pending
+
+
+def _unreadable_claim(store: Store, key: str) -> list[Problem]:
+    (data,) = store.read_many([key])
+    try:
+        if data is not None:
+            read_claim(data, key)
+    except IntegrityError as e:
+        return [Problem(key, str(e))]
+    return []
 
 
 def verify_registry(

@@ -225,7 +225,7 @@ class Version(Recorded, Shown):
         """Give what it was made from, data over steps, and what was made from it, in any model."""
         from modelversion.lineage import Family, lineage
 
-        family = Family(upkeep.whole_registry(self._history))
+        family = Family(upkeep.whole_registry(self._history), of=[self._line.name])
         key = (self._line.name, self.number)
         return lineage(family, [key], of=self.ref, record=self._record)
 

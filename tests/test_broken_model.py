@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -366,6 +367,69 @@ def test_verify_names_the_entry_and_checks_the_rest(broken):
     }
 
 
+def _claims(root):
+    """Numbers of each model that were claimed and never committed, with a file in each."""
+    for name in ("churn", "fraud", "spam"):
+        folder = root / f"models/{name}/versions/3"
+        folder.mkdir()
+        claim = (folder.parent / "2/claim.json").read_bytes()
+        (folder / "claim.json").write_bytes(claim.replace(b'"number":2', b'"number":3'))
+        (folder / "left.bin").write_bytes(b"left")
+
+
+def test_gc_clears_the_rest_and_leaves_a_broken_model_alone(broken, root):
+    """Nothing is removed by a journal that cannot be read, which is told; others are cleared."""
+    registry, where = broken
+    _claims(root)
+    if where == "observations":  # no byte depends on them
+        assert len(registry.gc(older_than=timedelta(0)).abandoned) == 3
+        return
+    before = {path: path.read_bytes() for path in (root / "models/fraud").rglob("*.*")}
+
+    with pytest.warns(BrokenJournalWarning, match=f"cleared of models/fraud/{where}"):
+        report = registry.gc(older_than=timedelta(0))
+
+    assert report.abandoned == ("churn:3", "spam:3")
+    assert {path: path.read_bytes() for path in (root / "models/fraud").rglob("*.*")} == before
+    assert [problem.key for problem in report.problems] == [f"models/fraud/{where}"]
+    assert f"models/fraud/{where}" in str(report)
+    with pytest.raises(ModelVersionError):
+        registry["fraud"].gc(older_than=timedelta(0))
+
+
+def test_a_claim_that_cannot_be_read_is_named_and_left(root):
+    """Its age is not known, and the other models are cleared."""
+    _claims(root)
+    claim = root / "models/fraud/versions/3/claim.json"
+    claim.write_bytes(b"{}")
+
+    with pytest.warns(BrokenJournalWarning, match=r"versions/3/claim\.json"):
+        report = mv.Registry(root).gc(older_than=timedelta(0))
+
+    assert report.abandoned == ("churn:3", "spam:3")
+    assert claim.with_name("left.bin").exists()
+    (problem,) = mv.Registry(root).verify().problems
+    assert problem.key == "models/fraud/versions/3/claim.json"
+
+
+def test_lineage_goes_on_without_a_broken_model(root):
+    """What it has of the lineage is said to be missing; its own lineage is refused."""
+    registry = mv.Registry(root)
+    registry.save("churn", {"w": 3}, parents=["fraud:2", "spam:1"])
+    garbled(root / "models/fraud/decisions")
+    registry = mv.Registry(root)
+
+    with pytest.warns(BrokenJournalWarning, match="lineage is without models/fraud/decisions"):
+        found = registry.get("churn:3").lineage()
+
+    assert set(found.ancestors) == {"fraud:2", "spam:1"}
+    assert {node.name: node.detail for node in found.nodes}["fraud:2"] == "cannot be read"
+    assert [problem.key for problem in found.problems] == ["models/fraud/decisions"]
+    assert "models/fraud/decisions" in str(found)
+    with pytest.raises(ModelVersionError, match="models/fraud/decisions"):
+        registry["fraud"].lineage()
+
+
 def test_a_policy_reaches_the_others_before_it_is_said_that_one_is_broken(root):
     """A broken model in the middle does not leave those behind it without the policy."""
     edited(root / "models/fraud/decisions")
@@ -392,7 +456,7 @@ def run(root, capsys, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("form", __main__.FORMATS)
-@pytest.mark.parametrize("command", ["audit", "events", "list", "verify"])
+@pytest.mark.parametrize("command", ["audit", "events", "gc", "list", "verify"])
 def test_each_command_fails_shows_the_rest_and_names_it(run, root, command, form):
     """Exit code 1, whatever the form."""
     edited(root / "models/fraud/decisions")
@@ -401,7 +465,7 @@ def test_each_command_fails_shows_the_rest_and_names_it(run, root, command, form
 
     assert code == 1
     assert "fraud" in out and "does not continue" in out
-    assert command == "verify" or ("churn" in out and "spam" in out)
+    assert command in ("gc", "verify") or ("churn" in out and "spam" in out)
 
 
 def test_an_audit_writes_its_files_all_the_same(run, root):

@@ -86,6 +86,7 @@ RANKS = {
     "approving": 13,
     "rollback": 13,
     "verification": 12,
+    "clearing": 14,
     "upkeep": 13,
     "version": 14,
     "compare": 13,

@@ -462,6 +462,41 @@ def test_gc_touches_nothing_else(churn, registry):
     assert sorted(Path(registry.url).rglob("*")) == files
 
 
+def test_nothing_is_removed_through_a_link(churn, registry, tmp_path):
+    """A number's folder that leads elsewhere: gc and delete leave what is there, verify tells."""
+    elsewhere = version_folder(registry, 2).rename(tmp_path / "elsewhere")
+    version_folder(registry, 2).symlink_to(elsewhere)
+    crash(registry, 4)
+    version_folder(registry, 4).rename(tmp_path / "crashed")
+    version_folder(registry, 4).symlink_to(tmp_path / "crashed")
+    before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+
+    assert registry.gc(older_than=NOW).removed == ()
+    assert {problem.key[-10:] for problem in registry.verify().problems} == {
+        "versions/2",
+        "versions/4",
+    }
+    with pytest.warns(BytesLeftWarning, match="is a link"):
+        churn[2].delete(reason="of its data")
+    assert registry.gc(older_than=NOW).removed == ()
+
+    after = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert after >= set(before) and (elsewhere / "version.json").exists()
+
+
+def test_what_is_no_number_is_nobody_elses_to_clear(churn, registry):
+    """A file or a folder that a person put beside the numbers stays, and stops nothing."""
+    folder = version_folder(registry, 1).parent
+    (folder / "README").write_text("mine")
+    (folder / "\u00b2").mkdir()
+    (folder / "\u00b2" / "file").write_text("mine")
+    (folder / "7").write_text("mine")
+
+    assert registry.gc(older_than=NOW).removed == ()
+    assert [problem.key[-10:] for problem in registry.verify().problems] == ["versions/7"]
+    assert {path.name for path in folder.iterdir()} >= {"README", "\u00b2", "7"}
+
+
 def test_gc_of_a_model_is_of_that_model(churn, registry):
     """Other models' claims stay."""
     registry.save("fraud", 1.5)

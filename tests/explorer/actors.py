@@ -9,7 +9,17 @@ from unittest import mock
 
 import attrs
 
-from modelversion import governing, journal, layout, merges, snapshot, state, upkeep, versions
+from modelversion import (
+    clearing,
+    governing,
+    journal,
+    layout,
+    merges,
+    snapshot,
+    state,
+    upkeep,
+    versions,
+)
 from modelversion.errors import ConflictError, InUseError, NotFoundError, OutcomeUnknownError
 from modelversion.history import History
 from modelversion.home import Home
@@ -54,7 +64,7 @@ def simulated(merge=2):
         # Only messages ask how a name is spelt.
         put(Home, "spelling", lambda home, name: name)
         # Nothing here leaves temporary files, and the walk through it all is long.
-        put(upkeep, "_temporaries", lambda store, limit, dry_run: [])
+        put(clearing, "_temporaries", lambda store, limit, dry_run: [])
         yield
 
 
