@@ -260,7 +260,7 @@ class UnknownEventError(NewerFormatError):
 
 
 class UntrustedPickleError(ModelVersionError, PermissionError):
-    """Loading would run pickled code that the reader has not allowed.
+    """Loading would run pickled code that the reader has not allowed, or give forged objects.
 
     Attributes:
         globals: The names, as `module:qualname`, that are not allowed, or not in this way.

@@ -220,10 +220,11 @@ SIBLINGS = {
     "serializers": {
         "_arrays": {"_standins"},
         "_calls": {"_arrays", "_standins", "_trusted"},
-        "_pickle": {"_reducers", "_scan", "_trusted"},
+        "_pickle": {"_indices", "_reducers", "_scan", "_trusted"},
         "_reducers": set(),
         "_scan": {"_calls", "_standins"},
         "_standins": set(),
+        "_indices": set(),
         "_trusted": set(),
     },
     "source": {

@@ -25,6 +25,7 @@ from modelversion.records import BufferRecord, ObjectRecord
 from modelversion.redaction import masked
 from modelversion.sameness import class_digest, global_names
 from modelversion.serializers import Allow, Source, secret_error
+from modelversion.serializers._indices import MisledError, check_indices
 from modelversion.serializers._reducers import Holders, reducers
 from modelversion.serializers._scan import Scanned, scan
 from modelversion.storage import Withheld
@@ -91,10 +92,14 @@ class CloudpickleSerializer:
         stream = source.read(record.stream)
         if allow is not True:
             given = frozenset() if isinstance(allow, bool) else frozenset(allow)
-            check_allowed(scan(stream, given), given)
+            scanned = scan(stream, given)
+            check_allowed(scanned, given)
         files = source.views(sorted({buffer.path for buffer in record.buffers}), mmap=mmap)
         buffers = [files[b.path][b.offset : b.offset + b.size] for b in record.buffers]
-        return pickle.loads(stream, buffers=buffers, fix_imports=False)  # noqa: S301 - verified and allowed above
+        value = pickle.loads(stream, buffers=buffers, fix_imports=False)  # noqa: S301 - verified and allowed above
+        if allow is not True:
+            check_loaded(value, scanned, given)
+        return value
 
 
 def type_name(value: Any) -> str:
@@ -430,6 +435,23 @@ def check_allowed(scanned: Scanned, given: Collection[str]) -> None:
         f"allow_pickle=True or allow_pickle={_line_to_write(refused)}",
         globals=refused,
     )
+
+
+def check_loaded(value: Any, scanned: Scanned, given: Collection[str]) -> None:
+    """Refuse an object that would lead compiled code out of its own memory.
+
+    Raises:
+        UntrustedPickleError: It would; the message has the line to write.
+    """
+    try:
+        check_indices(value, scanned.globals, given)
+    except MisledError as e:
+        raise UntrustedPickleError(
+            f"what was loaded would lead compiled code out of its own memory ({e}); if you trust "
+            f"who wrote this version, load with allow_pickle=True or "
+            f"allow_pickle={_line_to_write(e.names)}",
+            globals=e.names,
+        ) from e
 
 
 def _shown(names: tuple[str, ...]) -> str:
