@@ -120,6 +120,20 @@ def test_what_is_too_large_or_binary_is_left_out_by_name(repo, monkeypatch):
     assert state(repo).more == 1
 
 
+def test_files_that_are_too_large_crowd_out_no_others(repo, monkeypatch):
+    """Git tells them in the order of their names, and is read only so far."""
+    monkeypatch.setattr(git, "MAX_READ", 200_000)
+    for name in ("a.csv", "b.csv", "c.csv"):
+        (repo / name).write_text("1,2,3\n" * 100_000)
+    (repo / "train.py").write_text("rate = 2\n")
+    run(repo, "add", "-A")
+
+    found = state(repo)
+
+    assert found.left_out == ("a.csv", "b.csv", "c.csv")
+    assert "+rate = 2\n" in "".join(found.patch)
+
+
 def test_a_detached_head(repo):
     """There is a commit and no branch."""
     run(repo, "checkout", "-q", "--detach")

@@ -871,6 +871,22 @@ def test_cells_are_looked_at_in_this_process_too(shell, registry, monkeypatch):
     assert [piece.cell for piece in cells.record.pieces] == [4, 5, 6]
 
 
+def test_cells_of_magics_are_seen_through(shell, registry):
+    """What `%%time` and its like run is code too, also in the middle of a run."""
+    shell("def one(x=1):\n    return x\n")
+    shell("def two(x=1):\n    return x\n")
+    shell("def three(x=1):\n    return x\n")
+    shell.shell.user_ns.update(registry=registry)
+    shell("%%capture\nregistry.save('saved', {'w': one()})")
+    shell("run = registry.run('cells').start()")
+    shell("%%capture\nwarm = two()")
+    shell("%time run.log_metrics(a=three())")
+    shell("run.commit()")
+
+    assert registry.get("saved").code.names[1:] == ("__main__:one",)
+    assert registry.get("cells").code.names[4:] == ("__main__:two", "__main__:three")
+
+
 def test_a_function_has_its_source_where_its_cell_imports_what_it_calls(shell, registry):
     """A shell compiles statement by statement, and a call of `math.sqrt` is then another one."""
     names = shell("import math\n\ndef train(x=4):\n    return {'w': math.sqrt(x)}\n")

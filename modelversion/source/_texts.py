@@ -29,6 +29,7 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _FUTURE_FLAGS = functools.reduce(
     int.__or__, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
+_MAGICS = ("run_cell_magic", "run_line_magic")
 Node = ast.stmt
 T = TypeVar("T")
 
@@ -116,9 +117,21 @@ def _inside(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 @functools.lru_cache(maxsize=64)
-def index_of_cell(text: str, flags: int) -> Index | None:
-    """Give what a cell compiles to."""
-    return Text("<cell>", tuple(text.splitlines(keepends=True)), (), float("inf")).index(flags)
+def codes_of_cell(text: str, flags: int) -> tuple[types.CodeType, ...]:
+    """Give what a cell compiles to, and what it hands to magics such as `%%time`."""
+    index = Text("<cell>", tuple(text.splitlines(keepends=True)), (), float("inf")).index(flags)
+    if index is None:
+        return ()
+    inner = (codes_of_cell(text, flags) for text in _magics(index.tree))
+    return (index.module, *(code for codes in inner for code in codes))
+
+
+def _magics(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            text = node.args[-1]
+            if node.func.attr in _MAGICS and isinstance(text, ast.Constant):
+                yield str(text.value)
 
 
 # ---- reading -------------------------------------------------------------------------------------

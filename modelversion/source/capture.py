@@ -315,9 +315,9 @@ class _Found:
         for cell in cells:
             name = f"{self.entry.name}[{cell.number}]"
             self.pieces.append(Piece(name, cell.typed.rstrip() + "\n", cell=cell.number))
-            index = _texts.index_of_cell(cell.compiled, root.code.co_flags)
-            roots += [] if index is None else [ModuleCode(index.module, root.scope)]
-        reached = reach(roots or [root])
+            for code in _texts.codes_of_cell(cell.compiled, root.code.co_flags):
+                roots.append(ModuleCode(code, root.scope))
+        reached = reach([*roots, root])
         self._add(reached.definitions)
         return reached
 

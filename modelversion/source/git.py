@@ -401,10 +401,7 @@ def _patch(git: _Git, changed: list[str]) -> tuple[tuple[str, ...], list[str]]:
     """Give the changes against the commit, and the files whose changes are too much or binary."""
     if not changed:
         return (), []
-    text = git.ask("diff", *_PLAIN_DIFF, "HEAD", "--")
-    parts = re.split(r"^(?=diff --git )", text, flags=re.MULTILINE)[1:]
-    if len(text.encode("utf-8", "surrogateescape")) >= MAX_READ:
-        parts = parts[:-1]  # it was cut in the middle of one
+    parts = _parts(git)
     kept, size = [], 0
     for part in parts:
         if _is_kept(part) and size + len(part) <= MAX_PATCH:
@@ -413,6 +410,21 @@ def _patch(git: _Git, changed: list[str]) -> tuple[tuple[str, ...], list[str]]:
     shown = {_path(part) for part in kept}
     left_out = [name for name in changed if name not in shown]
     return tuple(_clean(part) for part in kept), left_out
+
+
+def _parts(git: _Git, without: tuple[str, ...] = (), *, more: int = 5) -> list[str]:
+    """Give the patch file by file; where it was cut, again without the files that filled it."""
+    outside = [f":(top,exclude,literal){name}" for name in without]
+    text = git.ask("diff", *_PLAIN_DIFF, "HEAD", "--", *outside)
+    parts = re.split(r"^(?=diff --git )", text, flags=re.MULTILINE)[1:]
+    if len(text.encode("utf-8", "surrogateescape")) < MAX_READ:
+        return parts
+    too_long = tuple(_path(part) for part in parts if len(part) > MAX_FILE_PATCH)
+    parts = parts[:-1]  # it was cut in the middle of one
+    if too_long and more:
+        with contextlib.suppress(_GitError):
+            return _parts(git, (*without, *too_long), more=more - 1)
+    return parts
 
 
 def _is_kept(part: str) -> bool:
