@@ -135,6 +135,9 @@ _REF = _arg("ref", metavar="REF", help="such as churn:4 or churn@production")
 _STAGE = _arg("stage", metavar="STAGE")
 _MODEL = _arg("model", metavar="MODEL")
 _REASON = _arg("--reason", required=True, help="why; it stays in the journal")
+_CURRENT = _arg(
+    "--if-current", default=..., metavar="N", help="only if this is there now: a version, or none"
+)
 _DRY = _arg("--dry-run", action="store_true", help="only tell what would be done")
 _LIMIT = _arg("--limit", type=_number, help="how many at most")
 _TO = _arg("--to", metavar="URL", required=True, help="the registry to copy into")
@@ -176,7 +179,7 @@ _COMMANDS: tuple[tuple[str, commands.Command, list[Argument]], ...] = (
             _REF,
             _STAGE,
             _arg("--reason", help="why; a policy may want it"),
-            _arg("--if-current", default=..., metavar="N", help="a version, or none"),
+            _CURRENT,
             _arg("--override", action="store_true", help="pass over what is not met; recorded"),
             _arg("--to", metavar="URL", help="copy it into this registry and promote it there"),
         ],
@@ -191,6 +194,7 @@ _COMMANDS: tuple[tuple[str, commands.Command, list[Argument]], ...] = (
             _STAGE,
             _REASON,
             _arg("--to", metavar="N", help="a version that was there before"),
+            _CURRENT,
             _DRY,
         ],
     ),

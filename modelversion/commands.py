@@ -255,7 +255,13 @@ def rollback(registry: Registry, args: argparse.Namespace) -> Outcome:
     """Put back what was in a stage before."""
     model = registry[args.model]
     to = None if args.to is None else _number(args.model, args.to)
-    report = model.rollback(args.stage, reason=args.reason, to=to, dry_run=args.dry_run)
+    report = model.rollback(
+        args.stage,
+        reason=args.reason,
+        to=to,
+        if_current=_current(args.model, args.if_current),
+        dry_run=args.dry_run,
+    )
     return Outcome(report.to_dict(), report)
 
 

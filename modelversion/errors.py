@@ -122,7 +122,7 @@ class DataChangedError(ConflictError):
 
 
 class StageMovedError(ConflictError):
-    """Another version is in the stage than the one that `if_current` names.
+    """Another version is in the stage than `if_current` names, or than a roll-back was to leave.
 
     Attributes:
         current: The number of the version that is there, None if there is none.

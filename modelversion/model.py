@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -331,7 +332,13 @@ class Model(Shown):
         return {name: list(known.stage(name).live) for name in known.stage_names()}
 
     def rollback(
-        self, stage: str, *, reason: str, to: int | Version | None = None, dry_run: bool = False
+        self,
+        stage: str,
+        *,
+        reason: str,
+        to: int | Version | None = None,
+        if_current: int | EllipsisType | None = ...,
+        dry_run: bool = False,
     ) -> RollbackReport:
         """Put back what was in a stage before; again goes further back. No gate is asked.
 
@@ -343,10 +350,13 @@ class Model(Shown):
             stage: The stage.
             reason: Why.
             to: A version that was in the stage at some time, instead of the last good one.
+            if_current: Refuse unless this number is in the stage now; None is for an empty one.
             dry_run: Only tell what would be done.
 
         Raises:
             RollbackError: There is no such version.
+            StageMovedError: Another version is there than `if_current` names, or somebody else
+                was faster: it is not gone back twice because two were called.
             VersionNotFoundError: `to` is a version of another model.
             IntegrityError: The version that `to` names is damaged.
         """
@@ -356,7 +366,9 @@ class Model(Shown):
         if type(number) is int and number < 1:
             raise InvalidInputError(f"to must be the number of a version, found {number!r:.60}")
         number = None if number is None else self[number].number
-        return rollback(self._history, stage, reason=reason, to=number, dry_run=dry_run)
+        return rollback(
+            self._history, stage, reason=reason, to=number, if_current=if_current, dry_run=dry_run
+        )
 
     def clear_stage(
         self, stage: str, *, reason: str, version: int | Version | None = None

@@ -125,17 +125,25 @@ class Wish:
         Raises:
             InvalidInputError: A part is not of its kind, or an override has no reason.
         """
-        named = self.if_current
-        if named not in (None, ...) and (not isinstance(named, int) or isinstance(named, bool)):
-            raise InvalidInputError(
-                f"if_current must be the number of a version or None, found {named!r:.60}"
-            )
+        check_current(self.if_current)
         if not isinstance(self.override, bool):
             raise InvalidInputError(f"override must be True or False, found {self.override!r:.60}")
         if self.override and self.reason is None:
             raise InvalidInputError("an override needs a reason; say reason=")
         reason = None if self.reason is None else check_text(self.reason, "reason")
         return attrs.evolve(self, reason=reason)
+
+
+def check_current(named: Any) -> None:
+    """Refuse what is neither the number of a version nor None nor left out.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if named not in (None, ...) and (not isinstance(named, int) or isinstance(named, bool)):
+        raise InvalidInputError(
+            f"if_current must be the number of a version or None, found {named!r:.60}"
+        )
 
 
 def promote(candidate: Candidate, stage: Any, wish: Wish) -> Decision:
@@ -185,15 +193,24 @@ def _refuse(candidate: Candidate, name: str, state: Decisions, if_current: IfCur
         raise VersionNotFoundError(f"{line.ref(number)} was deleted")
     stage_named(state.rules.stages, name, line.display)
     stage = state.stage(name)
+    if refuse_moved(candidate.history, name, stage, if_current) == number:
+        raise _AlreadyLive(stage.tenures[number].position)
+
+
+def refuse_moved(history: History, name: str, stage: Stage, if_current: IfCurrent) -> int | None:
+    """Give the number of what is in a stage, None for nothing.
+
+    Raises:
+        StageMovedError: Something else is there than `if_current` names.
+    """
     there = stage.live[-1] if stage.live else None
     if if_current is not ... and if_current != there:
-        wanted = "nothing" if if_current is None else line.ref(if_current)
+        wanted = "nothing" if if_current is None else history.line.ref(if_current)
         raise StageMovedError(
-            f"{_holder(candidate.history, name, stage)}, not {wanted}; look at it and decide again",
+            f"{_holder(history, name, stage)}, not {wanted}; look at it and decide again",
             current=there,
         )
-    if there == number:
-        raise _AlreadyLive(stage.tenures[number].position)
+    return there
 
 
 def _holder(history: History, name: str, stage: Stage) -> str:

@@ -17,7 +17,7 @@ from modelversion.events import RolledBack
 from modelversion.governing import append
 from modelversion.history import History
 from modelversion.judging import damage
-from modelversion.promotion import known_stage
+from modelversion.promotion import IfCurrent, check_current, known_stage, refuse_moved
 from modelversion.schema import Json
 from modelversion.snapshot import check_text
 from modelversion.stages import MAX_SKIPPED, Decisions, unfit
@@ -75,21 +75,36 @@ _TOLD = 20
 
 
 def rollback(
-    history: History, stage: Any, *, reason: str, to: int | None, dry_run: bool
+    history: History,
+    stage: Any,
+    *,
+    reason: str,
+    to: int | None,
+    if_current: IfCurrent,
+    dry_run: bool,
 ) -> RollbackReport:
     """Put back what was in a stage before, or a version that was there at some time.
 
     Raises:
         RollbackError: There is none that is fit.
+        StageMovedError: Another version is there than `if_current` names, or, without `to`, than
+            when this began.
         IntegrityError: The version that `to` names is damaged.
     """
     line = history.line
     reason = check_text(reason, "reason")
+    check_current(if_current)
     name = known_stage(line, stage)
+    leaving = if_current
     damaged = functools.cache(functools.partial(damage, line))
     event: list[RolledBack] = []
 
     def decide(state: Decisions) -> RolledBack:
+        nonlocal leaving
+        there = refuse_moved(history, name, state.stage(name), leaving)
+        if to is None:
+            # Whoever was faster has left it already; what is there by then nobody meant to leave.
+            leaving = there
         found = _Found(line, name, state)
         if to is None:
             held, skipped = _choose(found, damaged)

@@ -471,6 +471,10 @@ def test_every_command_is_among_them():
         (("events", "--since", "mv1.x"), "no cursor"),
         (("copy", "churn:1", "--to", "nowhere://x"), "nowhere"),
         (("history", "churn", "prod"), "no stage 'prod'"),
+        (
+            ("rollback", "churn", "staging", "--reason", "r", "--if-current", "churn:1"),
+            "staging holds churn:3",
+        ),
     ],
 )
 def test_an_error_is_a_line_on_stderr(run, argv, says):

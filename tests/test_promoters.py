@@ -8,9 +8,10 @@ import pytest
 from processes import threads_together, together
 
 import modelversion as mv
-from modelversion import governing, promotion
+from modelversion import governing, promotion, rollback
 from modelversion.errors import (
     GateFailedError,
+    InvalidInputError,
     RollbackError,
     StageMovedError,
     StageMovedWarning,
@@ -139,7 +140,7 @@ def back_or_forth(argument):
             churn[number].withdraw(reason="bad")
         else:
             churn[number].promote("production")
-    except (GateFailedError, RollbackError) as e:
+    except (GateFailedError, RollbackError, StageMovedError) as e:
         return type(e).__name__
     return None
 
@@ -221,6 +222,69 @@ def test_mutant_a_promotion_is_not_decided_again(registry, overtaken, monkeypatc
 
     assert registry["churn"].stages["production"] == [5]
     assert registry["churn"]._line.decisions.head().state.void == 1
+
+
+# ---- somebody who rolls back and is overtaken
+
+
+@pytest.fixture
+def incident(registry, monkeypatch):
+    """Production went from 1 to 2, 3 and 4; bob acts while the files of a target are hashed."""
+    for number in (2, 3, 4):
+        registry["churn"][number].promote("production", reason=f"CR-{number}")
+    original, acts = rollback.damage, []
+
+    def damage(line, held):
+        if acts and line.home.actor.name == "ana@team":
+            acts.pop()(mv.Registry(registry.url, actor="bob@team")["churn"])
+        return original(line, held)
+
+    monkeypatch.setattr(rollback, "damage", damage)
+    return acts
+
+
+def test_two_who_roll_back_at_once_go_back_once(registry, incident):
+    """What the second meant to leave is gone already; a step further would leave a good version."""
+    incident.append(lambda churn: churn.rollback("production", reason="bob was paged too"))
+
+    with pytest.raises(StageMovedError, match=r"holds churn:3 .*bob was paged too.*not churn:4"):
+        registry["churn"].rollback("production", reason="latency")
+
+    assert registry["churn"].stages["production"] == [3]
+    assert registry["churn"].rollback("production", reason="3 is slow too").number == 2
+
+
+def test_a_roll_back_does_not_put_back_the_bad_one_over_a_fix(registry, incident):
+    """What was promoted meanwhile was not what somebody wanted to leave."""
+    incident.append(lambda churn: churn[5].promote("production", reason="hot fix"))
+
+    with pytest.raises(StageMovedError, match="hot fix") as caught:
+        registry["churn"].rollback("production", reason="latency")
+
+    assert caught.value.current == 5
+    assert registry["churn"].stages["production"] == [5]
+
+
+def test_a_named_target_goes_in_whoever_came_first(registry, incident):
+    """The caller has said where to go, and the report tells what was left."""
+    incident.append(lambda churn: churn.rollback("production", reason="bob was paged too"))
+
+    report = registry["churn"].rollback("production", reason="latency", to=1)
+
+    assert (report.left, report.number) == (("churn:3",), 1)
+
+
+def test_a_roll_back_may_say_what_it_is_to_leave(registry, incident):
+    """Somebody who was faster by a minute is seen too."""
+    churn = registry["churn"]
+    for wrong in (3, None):
+        for more in ({}, {"to": 1}, {"dry_run": True}):
+            with pytest.raises(StageMovedError, match="production holds churn:4"):
+                churn.rollback("production", reason="latency", if_current=wrong, **more)
+
+    assert churn.rollback("production", reason="latency", if_current=4).number == 3
+    with pytest.raises(InvalidInputError, match="if_current"):
+        churn.rollback("production", reason="latency", if_current="4")
 
 
 # ---- policies while promotions are on their way
