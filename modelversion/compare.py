@@ -9,15 +9,27 @@ import attrs
 
 from modelversion._json import decode
 from modelversion.differences import directions, metrics
-from modelversion.display import Block, Cell, Facts, Page, Picture, Section, Shown, Table
+from modelversion.display import (
+    Block,
+    Cell,
+    Facts,
+    Note,
+    Page,
+    Picture,
+    Section,
+    Shown,
+    Table,
+    counted,
+)
 from modelversion.display.plots import dots, intervals, parallel
 from modelversion.errors import InvalidInputError
 from modelversion.history import History
-from modelversion.metrics import change, direction, interval, is_number, moved
+from modelversion.metrics import change, direction, interval, is_number, is_test, moved
 from modelversion.records import VersionRecord
 
 _DRAWN = 60
 _FEW = 12
+_NAMED = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +44,8 @@ class Compared:
         directions: Metric -> whether higher is better, None where nothing says it.
         observed: Metric -> what was measured of it in production, with how many samples.
         samples: Metric -> how many samples it was recorded on, where that was said.
+        flaw: Withdrawn or failed, if it is; empty otherwise.
+        tests: Data that metrics were measured on, by its name: name -> digest.
     """
 
     ref: str
@@ -41,6 +55,8 @@ class Compared:
     directions: Mapping[str, bool | None]
     observed: Mapping[str, Any] = attrs.field(factory=dict)
     samples: Mapping[str, int] = attrs.field(factory=dict)
+    flaw: str = ""
+    tests: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -105,10 +121,12 @@ class Comparison(Shown):
         return 1 if higher else -1
 
     def _page(self) -> Page:
+        refs = [v.ref for v in self.versions]
         return Page(
-            " and ".join(v.ref for v in self.versions[:4]) + (" ..." if self.versions[4:] else ""),
+            listed(refs) if len(refs) <= _NAMED else f"{', '.join(refs[:_NAMED])}, ...",
             f"{len(self.versions)} versions side by side",
             blocks=[
+                _tested(self.versions),
                 Facts({f"best {m}": _in_words(self, m) for m in self.metrics}),
                 _table(self),
                 Section("Observed in production", [_observed(self)]),
@@ -121,6 +139,7 @@ def compared(history: History, number: int, record: VersionRecord) -> Compared:
     """Give a version as one of those that are compared."""
     bad = ["withdrawn"] if number in history.decisions.withdrawn else []
     bad += ["failed"] if record.failed else []
+    tested = (item for item in record.data if item.digest and is_test(item.name))
     seen = history.observed(number).items()
     return Compared(
         ref=history.line.ref(number),
@@ -130,6 +149,8 @@ def compared(history: History, number: int, record: VersionRecord) -> Compared:
         directions=directions(record),
         observed={name: (decode(found.value), found.n) for name, found in seen},
         samples={name: m.n for name, m in record.metrics.items() if m.n is not None},
+        flaw=" and ".join(bad),
+        tests={item.name: item.digest for item in tested if item.digest},
     )
 
 
@@ -159,20 +180,49 @@ def compare(versions: Sequence[Compared], metrics: Sequence[str] | None) -> Comp
 # ---- what is shown -------------------------------------------------------------------------------
 
 
+def listed(names: Sequence[str]) -> str:
+    """Give names in words.
+
+    >>> listed(["a:1"]), listed(["a:1", "a:2", "b:1"])
+    ('a:1', 'a:1, a:2 and b:1')
+    """
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _tested(versions: Sequence[Compared]) -> Note | None:
+    """Warn where metrics were measured on data of the same name that are not the same."""
+    names = sorted({name for version in versions for name in version.tests})
+    differ = [n for n in names if len({v.tests[n] for v in versions if n in v.tests}) > 1]
+    if not differ:
+        return None
+    said = f"{listed(differ)} {'are' if len(differ) > 1 else 'is'} not the same data in all of them"
+    return Note(f"{said}; evaluate scores them on the same", "warn")
+
+
 def _in_words(comparison: Comparison, metric: str) -> str:
     ranked = comparison._ranked(metric)
     if not ranked:
         return "which way is better was not recorded" if comparison._higher(metric) is None else ""
-    top = ranked[0]
-    value = top.metrics[metric]
-    level = [v.ref for v in ranked if v.metrics[metric] == value]
+    points = [(_flawed(v), v.metrics[metric]) for v in ranked]
+    return best_in_words(points, higher=comparison._higher(metric))
+
+
+def _flawed(version: Compared) -> str:
+    return f"{version.ref} ({version.flaw})" if version.flaw else version.ref
+
+
+def best_in_words(ranked: Sequence[tuple[str, Any]], *, higher: bool | None) -> str:
+    """Tell who is best of some that are in order, and by how much."""
+    (top, value), *others = ranked
+    level = [name for name, other in ranked if other == value]
     if len(level) > 1:
-        return f"{' and '.join(level)} are level with {value:.6g}"
-    said = f"{top.ref} with {value:.6g}"
-    if len(ranked) == 1:
+        return f"{listed(level)} are level with {value:.6g}"
+    said = f"{top} with {value:.6g}"
+    if not others:
         return f"{said}, the only one that has it"
-    by, _ = change(value - ranked[1].metrics[metric], comparison._higher(metric))
-    return f"{said}, {by} than {ranked[1].ref}"
+    second, other = others[0]
+    by, _ = change(value - other, higher)
+    return f"{said}, {by} than {second}"
 
 
 def _table(comparison: Comparison) -> Table:
@@ -224,7 +274,7 @@ def _observed(comparison: Comparison) -> Table:
 
 def _pictures(comparison: Comparison) -> list[Block]:
     directed = [m for m in comparison.metrics if comparison._higher(m) is not None]
-    found: list[Block] = []
+    found: list[Block | None] = []
     if len(comparison.versions) <= _FEW:
         # Those first whose intervals are known.
         dotted = filter(None, (_dots(comparison, metric) for metric in directed))
@@ -234,7 +284,7 @@ def _pictures(comparison: Comparison) -> list[Block]:
     params = _differing(comparison.versions)
     if params:
         found.append(_parallel(comparison, params[:6]))
-    return found
+    return [block for block in found if block is not None]
 
 
 def _dots(comparison: Comparison, metric: str) -> Picture | None:
@@ -274,13 +324,15 @@ def metric_picture(metric: str, rows: Sequence[Dotted]) -> Picture | None:
     )
 
 
-def _front(comparison: Comparison, one: str, other: str) -> Picture:
+def _front(comparison: Comparison, one: str, other: str) -> Picture | None:
     front = comparison.front(one, other)
     rows = [
         (v.ref, v.metrics[one], v.metrics[other], v.ref in front)
         for v in comparison.versions[:_DRAWN]
         if is_number(v.metrics.get(one)) and is_number(v.metrics.get(other))
     ]
+    if len(rows) < 2:
+        return None
     names = ", ".join(front[:8])
     return Picture(
         f"{one} against {other}",
@@ -319,10 +371,12 @@ class Evaluation(Shown):
     Attributes:
         scores: Reference -> metric -> value.
         rows: How many rows the data set has, None where it does not tell.
+        directions: Metric -> whether higher is better, None where nothing says it.
     """
 
     scores: dict[str, dict[str, Any]]
     rows: int | None
+    directions: Mapping[str, bool | None] = attrs.field(factory=dict)
 
     def __repr__(self) -> str:
         return f"<Evaluation of {', '.join(self.scores)}>"
@@ -330,10 +384,19 @@ class Evaluation(Shown):
     def _page(self) -> Page:
         names = list(dict.fromkeys(name for found in self.scores.values() for name in found))
         rows = [(ref, *(found.get(name) for name in names)) for ref, found in self.scores.items()]
-        says = "" if self.rows is None else f"on {self.rows} rows"
+        says = "" if self.rows is None else f"on {counted(self.rows, 'row')}"
+        best = Facts({f"best {name}": self._best(name) for name in names})
         table = Table("scores", ("version", *names), rows=rows)
         drawn = (self._picture(name) for name in names[:4])
-        return Page("evaluation", says, blocks=[table, *drawn])
+        return Page("evaluation", says, blocks=[best, table, *drawn])
+
+    def _best(self, metric: str) -> str:
+        higher = self.directions.get(metric)
+        found = [(ref, s[metric]) for ref, s in self.scores.items() if is_number(s.get(metric))]
+        if higher is None or len(self.scores) < 2 or not found:
+            return ""
+        found.sort(key=lambda scored: scored[1], reverse=higher)
+        return best_in_words(found, higher=higher)
 
     def _picture(self, metric: str) -> Picture | None:
         rows = [dotted(r, metric, s.get(metric), self.rows) for r, s in self.scores.items()]
@@ -346,9 +409,25 @@ def evaluate(loads: Mapping[str, Callable[[], Any]], X: Any, y: Any, *, scorer: 
     scores: dict[str, dict[str, Any]] = {}
     for ref, load in loads.items():
         model = load()
-        scores[ref] = {name: score(model, X, y) for name, score in scorers.items()}
+        scores[ref] = {name: _score(score, model, X, y, of=ref) for name, score in scorers.items()}
     rows = len(y) if hasattr(y, "__len__") else None
-    return Evaluation(scores=scores, rows=rows)
+    higher = {name: _direction(name, score) for name, score in scorers.items()}
+    return Evaluation(scores=scores, rows=rows, directions=higher)
+
+
+def _score(score: Scorer, model: Any, X: Any, y: Any, *, of: str) -> Any:
+    try:
+        return score(model, X, y)
+    except Exception as error:
+        # Any error of the user's scorer or model goes on as it is; which version it was is news.
+        error.add_note(f"when {of} was scored")
+        raise
+
+
+def _direction(name: str, scorer: Scorer) -> bool | None:
+    # Of scikit-learn's own, errors too, a higher score is the better one.
+    own = type(scorer).__module__.startswith("sklearn.metrics")
+    return True if own else direction(name)
 
 
 def _scorers(scorer: Any) -> dict[str, Scorer]:

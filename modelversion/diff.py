@@ -26,7 +26,18 @@ from modelversion.differences import (
     steps,
     unknown_data,
 )
-from modelversion.display import Cell, Note, Page, Section, Shown, Table, Text, size, without_empty
+from modelversion.display import (
+    Cell,
+    Note,
+    Page,
+    Section,
+    Shown,
+    Table,
+    Text,
+    counted,
+    size,
+    without_empty,
+)
 from modelversion.history import History
 from modelversion.loading import recorded_source
 from modelversion.metrics import moved
@@ -87,7 +98,7 @@ class Diff(Shown):
 
     def _counts(self) -> list[str]:
         found = [(name, getattr(self, name)) for name in _PARTS]
-        return [name if name == "code" else _counted(what, name) for name, what in found if what]
+        return [_counted(what, name) for name, what in found if what]
 
     def _page(self) -> Page:
         same = [name for name in _PARTS if not getattr(self, name)]
@@ -128,7 +139,9 @@ _PARTS = (
 
 
 def _counted(found: Sequence[Any], name: str) -> str:
-    return f"{len(found)} {name.removesuffix('s') if len(found) == 1 else name}"
+    if name in ("code", "environment", "object"):
+        return name
+    return counted(len(found), "data set" if name == "data" else name.removesuffix("s"))
 
 
 def side_of(history: History, number: int, opened: Opened) -> Side:

@@ -333,6 +333,10 @@ class LiveVersionWarning(ModelVersionWarning):
     """A version that is in a stage was withdrawn; it stays there until something is done."""
 
 
+class UnequalTestsWarning(ModelVersionWarning):
+    """The best by a metric was measured on other test data than versions that it is better than."""
+
+
 class StageMovedWarning(ModelVersionWarning):
     """Another promotion came first; this one was judged again against it and went on."""
 

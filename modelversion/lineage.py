@@ -9,7 +9,18 @@ import attrs
 
 from modelversion.broken import Broken, Problem
 from modelversion.broken import table as unread
-from modelversion.display import Cell, Facts, Note, Page, Picture, Section, Shown, Table, digest
+from modelversion.display import (
+    Cell,
+    Facts,
+    Note,
+    Page,
+    Picture,
+    Section,
+    Shown,
+    Table,
+    counted,
+    digest,
+)
 from modelversion.display.plots import graph
 from modelversion.errors import ModelVersionError
 from modelversion.graph import Steps
@@ -76,7 +87,7 @@ class Lineage(Shown):
         shown = _layers(self.nodes, self.edges)
         drawn = graph([[names[i] for i in layer] for layer in shown], edges)
         made = ", ".join(node.name for node in self._named("data"))
-        says = f"{len(self.ancestors)} versions before, {len(self.descendants)} after"
+        says = f"{counted(len(self.ancestors), 'version')} before, {len(self.descendants)} after"
         picture = Picture(
             "From data to stages",
             drawn,

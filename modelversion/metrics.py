@@ -199,6 +199,18 @@ def direction(name: str) -> bool | None:
     return True if words & _HIGHER else None
 
 
+_TESTS = frozenset({"test", "testing", "holdout", "val", "valid", "validation", "eval"})
+
+
+def is_test(name: str) -> bool:
+    """Tell from the name of a data set whether metrics are measured on it.
+
+    >>> is_test("X_test"), is_test("validation"), is_test("train")
+    (True, True, False)
+    """
+    return not _TESTS.isdisjoint(re.split(r"[^a-z0-9]+", name.lower()))
+
+
 def is_number(value: Any) -> bool:
     """Tell whether a metric is a number that another can be subtracted from."""
     return isinstance(value, (int, float)) and abs(value) <= _LARGEST

@@ -26,7 +26,7 @@ from modelversion.records import AliasDeleted, AliasSet
 from modelversion.refs import LATEST, check_alias, check_selector
 from modelversion.serializers import Allow
 from modelversion.stages import Decisions
-from modelversion.table import Versions, best, select
+from modelversion.table import Versions, best, select, warn_of_tests
 from modelversion.verification import VerifyReport, verify_line
 from modelversion.version import Version
 from modelversion.versions import Line, resolve
@@ -147,6 +147,8 @@ class Model(Shown):
         """Give the version with the best value of a metric.
 
         Versions that are withdrawn, runs that failed and were kept, and NaN are left out.
+        It warns where test data, known by a name such as `test` or `X_val`, are not the same in
+        all of them: such metrics do not compare, `evaluate` makes some that do.
 
         Args:
             metric: The metric's name.
@@ -159,6 +161,7 @@ class Model(Shown):
         """
         rows = select([self._history], where=where, order_by=None, limit=None)
         ranked = best(rows, metric, name=self.name, higher=higher_is_better)
+        warn_of_tests(ranked, metric)
         return Versions(ranked[:1], self._allow)[0]
 
     def compare(

@@ -169,6 +169,10 @@ class Observations(Sequence[Observation], Shown):
         )
 
 
+def _day(count: float) -> str:
+    return datetime.fromtimestamp(count * 86_400, UTC).date().isoformat()
+
+
 def _curve(rows: Sequence[Observation]) -> Picture | None:
     """Draw each metric of all traffic over time."""
     series: dict[str, list[tuple[float, float]]] = {}
@@ -186,7 +190,7 @@ def _curve(rows: Sequence[Observation]) -> Picture | None:
     listed = [(day, *(found.get(day) for found in values.values())) for day in every]
     return Picture(
         "Over time",
-        lines(days, axis="days"),
+        lines(days, axis=f"days since {_day(first)}"),
         kind="lines",
         alt=f"{', '.join(drawn)} over the days since the first measurement",
         data=Table("over time", ("day", *values), rows=listed),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, overload
 
 from modelversion import upkeep
 from modelversion.broken import Broken, Problem
-from modelversion.display import Page, Shown
-from modelversion.errors import InvalidInputError, VersionNotFoundError
+from modelversion.current import user_level
+from modelversion.display import Page, Shown, counted
+from modelversion.errors import InvalidInputError, UnequalTestsWarning, VersionNotFoundError
 from modelversion.history import PLAIN_COLUMNS, History, no_collections
+from modelversion.metrics import is_test
 from modelversion.serializers import Allow
 from modelversion.version import Version
 from modelversion.versions import open_version
@@ -84,7 +87,7 @@ class Versions(Sequence[Version], Shown):
         histories = upkeep.whole_registry(self._rows[0][0]) if self._rows else ()
         keys = [(history.line.name, number) for history, number in self._rows]
         family = Family(histories, of={name for name, _ in keys})
-        return lineage(family, keys, of=f"{len(keys)} versions")
+        return lineage(family, keys, of=counted(len(keys), "version"))
 
     @no_collections()
     def to_dict(self) -> dict[str, list[Any]]:
@@ -237,6 +240,28 @@ def best(rows: Sequence[Row], metric: str, *, name: str, higher: bool | None) ->
     up = _direction(directions, metric, higher)
     found.sort(key=lambda item: item[0], reverse=up)
     return [row for _, row in found]
+
+
+def warn_of_tests(ranked: Sequence[Row], metric: str) -> None:
+    """Warn if the first has other test data, under the same name, than one that it beats."""
+    own, *others = map(_tests, ranked)
+    for name, digest in own.items():
+        count = sum(tests.get(name, digest) != digest for tests in others)
+        if count:
+            history, number = ranked[0]
+            warnings.warn(
+                f"{history.line.ref(number)} is the best by {metric!r}, but "
+                f"{counted(count, 'other')} had other data as {name!r}; "
+                "evaluate scores them on the same",
+                UnequalTestsWarning,
+                stacklevel=user_level(),
+            )
+
+
+def _tests(row: Row) -> dict[str, str]:
+    history, number = row
+    found = history.summary(number).get("data") or {}
+    return {name: digest for name, digest in found.items() if digest and is_test(name)}
 
 
 def _names(rows: Iterable[Row]) -> str:

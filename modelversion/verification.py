@@ -11,7 +11,7 @@ import attrs
 from modelversion import _json, layout
 from modelversion.broken import Broken, Problem
 from modelversion.checkpoint import Checkpoint, Pin
-from modelversion.display import Page, Shown, Table, Tone
+from modelversion.display import Page, Shown, Table, Tone, counted
 from modelversion.errors import (
     IntegrityError,
     InvalidInputError,
@@ -70,7 +70,7 @@ class VerifyReport(Shown):
         return Page(self.subject, self._verdict(), tone=tone, blocks=tables)
 
     def _verdict(self) -> str:
-        head = f"{self.versions} version{'' if self.versions == 1 else 's'} verified"
+        head = f"{counted(self.versions, 'version')} verified"
         if not self.ok:
             return f"{head}, {len(self.problems)} broken"
         if self.since is None:

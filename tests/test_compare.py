@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from test_display import ATTRIBUTES, HOSTILE, TAGS, Reader
@@ -14,7 +14,7 @@ from test_display import ATTRIBUTES, HOSTILE, TAGS, Reader
 import modelversion as mv
 from modelversion import differences
 from modelversion.compare import Compared, Comparison, compare
-from modelversion.errors import InvalidInputError
+from modelversion.errors import InvalidInputError, UnequalTestsWarning
 from modelversion.metrics import change
 from modelversion.records import DataRecord
 
@@ -76,7 +76,7 @@ def test_a_diff_shows_on_one_screen_what_could_explain_a_metric(pair):
     diff = pair[2].diff(pair[1])
 
     said = str(diff)
-    assert said.startswith("churn:1 → churn:2: 4 metrics, 3 params, 1 data, ")
+    assert said.startswith("churn:1 → churn:2: 4 metrics, 3 params, 1 data set, code, ")
     assert "+0.1 better" in said and "+0.1 worse" in said
     rows = {(row["part"], row["what"]): row["how"] for row in diff.to_dict()["what_changed"]}
     assert rows["param", "C changed"] == "1.0 → 2.0"
@@ -279,6 +279,55 @@ def test_withdrawn_and_failed_ones_are_marked(pair, registry):
     assert [v.marks for v in pair.compare(1, 2, 3).versions] == ["withdrawn", "", "failed"]
 
 
+def test_a_best_that_failed_or_was_withdrawn_is_not_named_without_that():
+    """A comparison ranks what it was asked for; nobody takes such a version by mistake."""
+    versions = [
+        compared("m:1", {"auc": 0.9}),
+        compared("m:2", {"auc": 0.99}, flaw="failed"),
+        compared("m:3", {"auc": 0.8}, flaw="withdrawn"),
+    ]
+
+    assert "m:2 (failed) with 0.99, +0.09 better than m:1" in str(compare(versions, None))
+    said = str(compare(versions[1:], None))
+    assert "m:2 (failed) with 0.99, +0.19 better than m:3 (withdrawn)" in said
+
+
+def test_test_data_that_differ_are_named_before_any_metric(registry):
+    """By the comparison, and where the best is asked for: such metrics do not compare."""
+    easy, hard = pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 2, 3]})
+    for auc, test in ((0.99, easy), (0.9, hard), (0.8, hard)):
+        tested = {"train": pd.DataFrame({"a": [auc]}), "X_test": test}
+        registry.save("m", {"w": auc}, metrics={"auc": auc}, data=tested)
+    model = registry["m"]
+
+    said = "X_test is not the same data in all of them; evaluate scores them on the same"
+    assert said in str(model.compare(1, 2))
+    assert "not the same data" not in str(model.compare(2, 3))
+    told = "m:1 is the best by 'auc', but 2 others had other data as 'X_test'"
+    with pytest.warns(UnequalTestsWarning, match=told) as caught:
+        assert model.best("auc").number == 1
+    assert caught[0].filename == __file__
+    assert model.best("auc", where="number > 1").number == 2
+
+
+def test_a_metric_that_hardly_any_version_has_is_drawn_against_none():
+    """Axes without points would say nothing."""
+    versions = [compared("m:1", {"auc": 0.9}), compared("m:2", {"loss": 0.1})]
+
+    assert "against" not in str(compare(versions, None))
+
+
+def test_versions_are_listed_in_words():
+    """With one "and", however many they are."""
+    four = [compared(f"m:{i}", {"auc": 0.9}) for i in range(1, 5)]
+
+    said = str(compare([*four[:3]], None))
+    assert said.startswith("m:1, m:2 and m:3: 3 versions side by side")
+    assert "m:1, m:2 and m:3 are level with 0.9" in said
+    five = str(compare([*four, compared("m:5", {})], None))
+    assert five.startswith("m:1, m:2, m:3, m:4, ...: 5 versions side by side")
+
+
 def test_only_the_metrics_asked_for_are_compared(pair):
     """An unknown one is refused with those that there are."""
     assert pair.compare(1, 2, metrics=["auc"]).metrics == ("auc",)
@@ -413,6 +462,47 @@ def test_versions_are_scored_on_the_same_data(registry):
     assert "on 150 rows" in str(own) and repr(own) == "<Evaluation of iris:1, iris:2>"
     named = iris.evaluate(1, X=X, y=y, scorer={"acc": "accuracy"})
     assert list(named.scores["iris:1"]) == ["acc"]
+
+
+def test_an_evaluation_says_who_is_best_and_by_how_much(registry):
+    """A higher score of scikit-learn's is better, whatever it is called; of others as named."""
+    for weight in (1, 2, 3):
+        registry.save("m", {"w": weight}, new=True)
+    score = {"auc": lambda m, X, y: m["w"] / 10, "loss": lambda m, X, y: float(m["w"])}
+
+    found = registry["m"].evaluate(
+        1, 2, 3, X=[1], y=[1], scorer=score | {"size": lambda m, X, y: 1}
+    )
+
+    facts = found.to_dict()
+    assert str(found).startswith("evaluation: on 1 row\n")
+    assert facts["best_auc"] == "m:3 with 0.3, +0.1 better than m:2"
+    assert facts["best_loss"] == "m:1 with 1, -1 better than m:2"
+    assert not facts["best_size"]
+
+
+def test_scikit_learns_errors_are_negative_and_higher_is_better(registry):
+    """Even where the user calls such a scorer by the name of the error."""
+    X, y = np.array([[1.0], [2.0], [3.0]]), np.array([1.0, 2.0, 3.0])
+    for shift in (0, 1):
+        registry.save("line", LinearRegression().fit(X, y + shift))
+
+    found = registry["line"].evaluate(
+        1, 2, X=X, y=y, scorer={"rmse": "neg_root_mean_squared_error"}
+    )
+
+    assert found.to_dict()["best_rmse"].startswith("line:1 with ")
+
+
+def test_an_error_while_scoring_names_the_version(registry):
+    """The user's error stays what it is, and is told which of several versions it was of."""
+    registry.save("m", {"w": 1})
+    registry.save("m", {"v": 2})
+
+    with pytest.raises(KeyError) as caught:
+        registry["m"].evaluate(1, 2, X=[1], y=[1], scorer=lambda m, X, y: m["w"])
+
+    assert caught.value.__notes__ == ["when m:2 was scored"]
 
 
 def test_a_scorer_that_is_none_is_refused_before_anything_is_loaded(pair):

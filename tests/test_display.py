@@ -30,7 +30,7 @@ from modelversion.display import (
 
 _TAGS = """
     body br caption details div head html img main meta p pre progress span strong style summary
-    table td th title tr
+    table td th title tr wbr
 """
 TAGS = set(_TAGS.split())
 ATTRIBUTES = {"class", "style", "alt", "src", "title", "scope", "value", "max", "aria-label"}
@@ -78,14 +78,14 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
-        self.text += "" if tag == "span" else " "
+        self.text += "" if tag in ("span", "wbr") else " "
         self.attributes |= {name for name, _ in attrs}
         names = [name for name, _ in attrs]
         assert len(names) == len(set(names))
         for name, value in attrs:
             if name == "src":
                 assert value.startswith("data:image/svg+xml;base64,")
-        if tag not in ("br", "img", "meta"):
+        if tag not in ("br", "img", "meta", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -141,6 +141,23 @@ def check_html(texts):
     read = Reader(Of(page_of(texts))._repr_html_())
     assert read.tags <= TAGS
     assert read.attributes <= ATTRIBUTES
+
+
+@pytest.mark.parametrize(
+    ("word", "most"),
+    [("optimizer/learning_rate_of_the_head", 14), ("f" * 64, 20), ("exp.2026-11-28T10:11:12", 20)],
+)
+def test_long_words_may_break_where_their_parts_end(word, most):
+    """In headings and cells, so that no name makes a table wider than its notebook."""
+    html = Of(Page("t", blocks=[Table("x", (word, "y"), rows=[(word, 1)])]))._repr_html_()
+
+    for tag in ("td", "th"):
+        (found,) = re.findall(rf"<{tag}[^>]*>([^<]*<wbr>.*?)</{tag}>", html)
+        assert found.replace("<wbr>", "") == word
+        assert max(map(len, found.split("<wbr>"))) <= most
+    assert (
+        "<wbr>" not in Of(Page("t", blocks=[Facts({"short": "words of a sentence"})]))._repr_html_()
+    )
 
 
 @given(texts)
@@ -223,7 +240,7 @@ def test_a_fence_is_not_closed_by_what_it_holds():
     st.integers(1, 40),
     st.sampled_from(["x" * 5000, "<" * 5000, "é" * 999, "\n" * 9000, "ab cd\n" * 2000]),
 )
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_a_display_is_at_most_20_kb(rows, columns, text):
     """However much there is, HTML, text and Markdown say as much as fits."""
     table = Table(text, [text] * columns, rows=[[text] * columns] * rows, empty=text)

@@ -2,6 +2,7 @@
 
 import io
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -244,6 +245,69 @@ def test_lanes_of_anything_are_drawn(rows):
 def test_a_graph_of_anything_is_drawn(layers, edges):
     """Arrows to nodes that are not there are left out."""
     read(plots.graph(layers, edges))
+
+
+LONG = "a-long-name-that-goes-on-and-on-to-the-sixty-fourth-character:12"
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        plots.bars([(LONG, 1.0, "12.3 MB")]),
+        plots.intervals([(LONG, -0.155314, None, None), ("b:1", -1.55314e-05, None, None)]),
+        plots.lines({LONG: [(0, -0.155314), (1, 2)]}, axis=LONG),
+        plots.dots([(LONG, 1, 2, True), ("b:1", 2, 3, True)], axes=(LONG, LONG)),
+        plots.parallel([(LONG, 0.25, LONG), ("b:1", 0.5, "x")], axes=(LONG, LONG)),
+        plots.parallel([(LONG, *range(8)), ("b:1", *range(8))], axes=(LONG,) * 8),
+        plots.lanes([(LONG, [(0, 1, LONG), (1, 1.1, LONG)])]),
+        plots.graph([[LONG], [LONG + "3"]], []),
+    ],
+)
+def test_texts_stay_inside_their_drawing(svg):
+    """Of however many characters, each some 6.6 wide, a name is or a number has."""
+    drawing = ET.fromstring(svg)
+    for text in drawing.iter("{http://www.w3.org/2000/svg}text"):
+        before = {"start": 0, "middle": 0.5, "end": 1}[text.get("text-anchor", "start")]
+        begin = float(text.get("x")) - before * 6.6 * len(text.text)
+        assert begin >= 0, text.text
+        assert begin + 6.6 * len(text.text) <= float(drawing.get("width")), text.text
+
+
+def texts(svg):
+    return [t.text for t in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_a_name_that_is_cut_keeps_its_number():
+    """Else all versions of a model with a long name would be called the same."""
+    assert "a-long-name-that-g…:12" in texts(plots.intervals([(LONG, 1.0, None, None)]))
+
+
+def test_what_has_no_room_in_a_lane_has_no_name():
+    """A letter and three dots over the next name would tell nothing."""
+    svg = plots.lanes([("production", [(0, 1, "churn:1"), (1, 20, "churn:2")])])
+
+    assert texts(svg) == ["production", "churn:2"]
+
+
+def test_lines_that_begin_alike_have_their_names():
+    """Each of its own, one below the other."""
+    svg = plots.parallel([(f"a:{i}", 1, i) for i in range(5)], axes=("C", "depth"))
+
+    assert {f"a:{i}" for i in range(5)} <= {*texts(svg)}
+    named = list(ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"))
+    ys = sorted(float(t.get("y")) for t in named if t.text.startswith("a:"))
+    assert all(b - a >= 12 for a, b in pairwise(ys)) and ys[-1] < 160
+
+
+def test_a_number_that_is_missing_leaves_a_gap():
+    """NaN, infinities and None are no categories among numbers, and stand nowhere."""
+    nothing = (None, float("nan"), float("inf"))
+    rows = [("a:1", 1, 5, 9), *((f"a:{i}", 2, v, 10) for i, v in enumerate(nothing, 2))]
+
+    svg = plots.parallel(rows, axes=("x", "y", "z"))
+
+    assert svg.count("<polyline") == 1 + len(nothing) and svg.count("<circle") == len(nothing)
+    assert not {"nan", "NaN", "None", "inf"} & {*texts(svg)}
 
 
 def test_mutant_unescaped_names_would_be_found(monkeypatch):

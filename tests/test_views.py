@@ -388,7 +388,7 @@ def test_any_text_in_every_field_gives_well_formed_html(tmp_path_factory, text):
 def test_an_unescaped_version_would_be_found(tmp_path, monkeypatch):
     """The mutant without escaping shows a tag of the user's."""
     monkeypatch.setattr(_tags, "escape", lambda text: text)
-    _, run = hostile_registry(tmp_path, "<script>alert(1)</script>")
+    _, run = hostile_registry(tmp_path, "<script>1</script>")
 
     assert "script" in Reader(run.version._repr_html_()).tags
 
@@ -460,6 +460,31 @@ def test_metrics_are_told_against_what_is_live(staged, trained):
     assert "against churn:2" in str(staged[3]) and "-0.1 worse" in str(staged[3])
     assert "against churn:2" not in str(staged[2])
     assert re.search(r"production churn:2, staging churn:3", str(trained))
+
+
+def test_a_live_version_that_was_withdrawn_is_told(staged):
+    """Where it says what is live, not only in the table."""
+    with pytest.warns(mv.errors.LiveVersionWarning):
+        staged[2].withdraw(reason="bad labels")
+
+    for said in forms(staged):
+        assert re.search(r"in production\W+churn:2, since [-:0-9 ]+ UTC, withdrawn", said)
+
+
+def test_only_what_can_be_loaded_is_told_how(registry):
+    """Not a version without an object, and not a failed run."""
+    registry.save("m", {"w": 1}, metrics={"auc": 0.8})
+    registry.save("m", metrics={"auc": 0.9})
+    with pytest.raises(ZeroDivisionError), registry.run("m", on_error="keep") as run:
+        run.log_model({"w": 2})
+        _ = 1 / 0
+
+    model = registry["m"]
+    assert [line for line in str(model).splitlines() if "load(" in line] == [
+        '    registry.load("m:1")'
+    ]
+    assert "registry.load" in str(model[1]) and "registry.load" not in str(model[2])
+    assert "1 entry, the newest first" in str(model[2])
 
 
 def test_a_stage_that_was_cleared_is_told(staged):

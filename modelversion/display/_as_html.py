@@ -40,6 +40,7 @@ from modelversion.display._tags import (
     SCOPE,
     SHEET,
     Html,
+    breakable,
     image,
     joined,
     tag,
@@ -117,13 +118,18 @@ def _folded(title: str, says: str, parts: Iterator[Html]) -> Html:
 
 def _facts(facts: Facts, limits: Limits) -> Iterator[Html]:
     kept, more = facts_shown(facts, limits)
-    rows = [
-        _row(tag("th", line(label, limits.chars), scope="row"), _cell(value, limits, right=False))
-        for label, value in kept
-    ]
+    rows = [_row(_label(label, limits), _cell(value, limits, right=False)) for label, value in kept]
     yield tag("table", *rows)
     if more:
         yield _quiet(f"... {more} more")
+
+
+def _label(label: str, limits: Limits) -> Html:
+    text = breakable(line(label, limits.chars))
+    return tag("th", text, scope="row", class_="mv-u" if len(label) <= _SHORT else None)
+
+
+_SHORT = 20  # a label that stays on one line, however narrow the table gets
 
 
 def _row(*cells: Html) -> Html:
@@ -138,7 +144,10 @@ def _table(table: Table, limits: Limits) -> Iterator[Html]:
     numeric = [are_numbers(column) for column in zip(*rows, strict=True)]
     names = zip(table.columns, numeric, strict=False)
     head = _row(
-        *(tag("th", line(n, limits.chars), scope="col", class_=_right(r)) for n, r in names)
+        *(
+            tag("th", breakable(line(n, limits.chars)), scope="col", class_=_right(r))
+            for n, r in names
+        )
     )
     body = [
         _row(*(_cell(v, limits, right=r) for v, r in zip(row, numeric, strict=True)))
@@ -156,7 +165,7 @@ def _right(numeric: bool) -> str | None:
 
 
 def _cell(value: Any, limits: Limits, *, right: bool) -> Html:
-    text: str | Html = _lines_of(value, limits)
+    text = _lines_of(value, limits)
     numbers = spark_of(value)
     if numbers:
         alt = f"{len(numbers)} values, from {shown(numbers[0], 12)} to {shown(numbers[-1], 12)}"
@@ -177,10 +186,10 @@ def _cell(value: Any, limits: Limits, *, right: bool) -> Html:
     )
 
 
-def _lines_of(value: Any, limits: Limits) -> str | Html:
+def _lines_of(value: Any, limits: Limits) -> Html:
     if not isinstance(value, Cell) or not value.below:
-        return shown(value, limits.chars)
-    above = shown(attrs.evolve(value, below=""), limits.chars)
+        return breakable(shown(value, limits.chars))
+    above = breakable(shown(attrs.evolve(value, below=""), limits.chars))
     return joined(above, tag("br"), line(value.below, limits.chars))
 
 

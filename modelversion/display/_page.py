@@ -156,6 +156,11 @@ def size(count: int) -> Cell:
     return Cell(count, said, unbroken=True)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Say how many there are: 1 row, 2 rows."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def when(time: str | None) -> Cell:
     """Show a stored time, which is RFC 3339 and UTC, to the second."""
     return Cell(time, time and f"{time[:19].replace('T', ' ')} UTC", unbroken=True)

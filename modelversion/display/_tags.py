@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from hashlib import sha256
 from html import escape
 from typing import Any
@@ -20,7 +21,7 @@ _DARK_HOSTS = (
 )
 _RULES = f"""
 @{{{_LIGHT}color:var(--f)!important;background:var(--b)!important;border:1px solid var(--l);
-border-radius:6px;padding:8px 12px;margin:2px 0;font:13px/1.5 system-ui,sans-serif}}
+border-radius:6px;padding:8px 12px;margin:2px 0;overflow-x:auto;font:13px/1.5 system-ui,sans-serif}}
 HOSTS{{{_DARK}}}
 @ p{{margin:4px 0}}
 @ .mv-title{{font-size:15px}}
@@ -31,7 +32,7 @@ vertical-align:top;max-width:40em;overflow-wrap:break-word;white-space:normal}}
 @ th{{font-weight:600;color:var(--q)!important}}
 @ caption{{caption-side:top;text-align:left;font-weight:600;padding:2px 0}}
 @ .mv-n{{text-align:right;font-variant-numeric:tabular-nums}}
-@ .mv-u{{white-space:nowrap}}
+@ td.mv-n,@ .mv-u{{white-space:nowrap}}
 @ summary{{cursor:pointer;padding:2px 0}}
 @ details>*:not(summary){{margin-left:16px}}
 @ pre{{font:12px/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;
@@ -80,7 +81,11 @@ PAGE_SHEET = Html(
     f"{{body{{background:#0d1117}}.{SCOPE}.{SCOPE}{{{_DARK}}}"
     f".{SCOPE}.{SCOPE} img{{filter:invert(.9) hue-rotate(180deg)}}}}</style>"
 )
-_VOID = frozenset({"br", "img", "meta"})
+_VOID = frozenset({"br", "img", "meta", "wbr"})
+_LONG = 20
+_LONG_WORD = re.compile(r"\S{21,}")
+_MARK = "\0"  # in no text that is shown; where it were, it would be a place to break
+_PIECE = re.compile(r"[^/_.:=-]{1,20}[/_.:=-]{0,4}|[/_.:=-]{1,4}")
 
 
 def tag(name: str, /, *children: str | Html, **attributes: Any) -> Html:
@@ -102,6 +107,20 @@ def tag(name: str, /, *children: str | Html, **attributes: Any) -> Html:
 def joined(*parts: str | Html) -> Html:
     """Put parts one after the other."""
     return Html("".join(p.text if isinstance(p, Html) else escape(p) for p in parts))
+
+
+def breakable(text: str) -> Html:
+    """Give a text whose long words may break, where their parts end or else anywhere.
+
+    Names of metrics and params, paths and digests would make a table wider than its notebook.
+
+    >>> str(breakable("auc optimizer/learning_rate"))
+    'auc optimizer/<wbr>learning_<wbr>rate'
+    """
+    if len(text) <= _LONG:
+        return Html(escape(text))
+    marked = _LONG_WORD.sub(lambda word: _MARK.join(_PIECE.findall(word[0])), text)
+    return Html(escape(marked).replace(_MARK, "<wbr>"))
 
 
 def image(svg: str, *, alt: str) -> Html:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
 from modelversion._json import decode
 from modelversion.broken import Broken, Problem
 from modelversion.broken import table as unread
-from modelversion.display import Cell, Facts, Page, Section, Table, Text, Tone, shown, size, when
+from modelversion.display import (
+    Cell,
+    Facts,
+    Page,
+    Section,
+    Table,
+    Text,
+    Tone,
+    counted,
+    shown,
+    size,
+    when,
+)
 from modelversion.history import History
 from modelversion.metrics import change, direction, is_number
 from modelversion.schema import Json
@@ -93,12 +105,11 @@ def registry_page(url: str, histories: Iterable[History]) -> Page:
     problems, more = broken.problems, len(found) - len(found[:_ROWS])
     columns = ("model", "versions", "latest", "live", "last change", "by", "size")
     table = Table("models", columns, rows=rows, more=more, empty="no models yet")
-    plural = "" if len(found) == 1 else "s"
     how = f"registry = modelversion.Registry({url!r})\nregistry[name].latest.load()"
     load = Section("How to load", [Text("code", how)])
     return Page(
         url,
-        f"{len(found)} model{plural}",
+        counted(len(found), "model"),
         tone="bad" if problems else "",
         blocks=[unread(problems), table if rows or not found else None, load if rows else None],
     )
@@ -147,7 +158,7 @@ def _headline(standing: Standing) -> str:
     if not count:
         return "no versions"
     ref = standing.history.line.ref
-    parts = [f"{count} version{'' if count == 1 else 's'}, latest {ref(standing.numbers[-1])}"]
+    parts = [f"{counted(count, 'version')}, latest {ref(standing.numbers[-1])}"]
     parts += [f"{stage} {ref(live[-1])}" for stage, live in standing.stages.items() if live][::-1]
     return "; ".join(parts)
 
@@ -180,7 +191,9 @@ def _in_stage(standing: Standing, stage: str) -> Cell:
         return Cell(None, "nothing any more" if found.been else None, tone="quiet")
     refs = [standing.history.line.ref(number) for number in found.live]
     since = found.tenures[found.live[-1]].since
-    return Cell(refs[-1], f"{', '.join(refs)}, since {when(since).text}")
+    bad = found.live[-1] in standing.history.decisions.withdrawn
+    said = f"{', '.join(refs)}, since {when(since).text}{', withdrawn' if bad else ''}"
+    return Cell(refs[-1], said, tone="bad" if bad else "")
 
 
 def _observed(standing: Standing, number: int) -> dict[str, Any]:
@@ -211,8 +224,16 @@ def _how_to_load(standing: Standing, url: str) -> str:
     filled = [stage for stage, live in standing.stages.items() if live]
     names = [*filled[::-1], *sorted(standing.history.decisions.aliases)]
     lines += [f'registry.load("{name}@{selector}")' for selector in names[:3]]
-    lines += [f'registry.load("{name}:{n}")' for n in standing.numbers[-1:]]
+    newest = next(_loadable(standing), None)
+    lines += [] if newest is None else [f'registry.load("{name}:{newest}")']
     return "\n".join(lines)
+
+
+def _loadable(standing: Standing) -> Iterator[int]:
+    """Give what can be loaded and neither failed nor was withdrawn, the newest first."""
+    for number in reversed(standing.numbers):
+        if standing.history.counts(number) and standing.history.summary(number).get("type"):
+            yield number
 
 
 # ---- a table of versions -------------------------------------------------------------------------
@@ -226,11 +247,10 @@ def versions_page(
     """Describe versions, of one model or of several."""
     shown = rows[:_ROWS]
     table = versions_table(shown, sparks=sparks)
-    plural = "" if len(rows) == 1 else "s"
     more = len(rows) - len(shown)
     blocks = [unread(problems), Table(table.name, table.columns, rows=table.rows, more=more)]
     tone: Tone = "bad" if problems else ""
-    return Page("versions", f"{len(rows)} version{plural}", tone=tone, blocks=blocks)
+    return Page("versions", counted(len(rows), "version"), tone=tone, blocks=blocks)
 
 
 def versions_table(

@@ -17,6 +17,7 @@ from modelversion.display import (
     Table,
     Text,
     Tone,
+    counted,
     shape,
     size,
     when,
@@ -68,7 +69,7 @@ def version_page(
             _environment(record.environment),
             _files(record),
             _said(history, number),
-            Section("How to load", [Text("code", _how_to_load(url, ref))]),
+            None if record.object is None else _how_to_load(url, ref),
         ],
     )
 
@@ -194,7 +195,7 @@ def data_blocks(data: Sequence[DataRecord]) -> list[Block]:
     rows = [(d.name, d.type, shape(d.shape), d.dtype, short(d.digest)) for d in data]
     columns = ("data", "type", "shape", "dtype", "digest")
     sections = [
-        Section(f"Columns of {d.name}", [columns_table(d)], says=f"{len(d.columns)} columns")
+        Section(f"Columns of {d.name}", [columns_table(d)], says=counted(len(d.columns), "column"))
         for d in data
         if d.columns
     ]
@@ -267,8 +268,11 @@ def _said(history: History, number: int) -> Section | None:
         return None
     rows = [(when(c.time), c.actor, c.what, c.why) for c in found]
     table = Table("history", ("when", "who", "what", "why"), rows=rows)
-    return Section("History", [table], says=f"{len(found)} entries, the newest first")
+    return Section(
+        "History", [table], says=f"{counted(len(found), 'entry', 'entries')}, the newest first"
+    )
 
 
-def _how_to_load(url: str, ref: str) -> str:
-    return f"registry = modelversion.Registry({url!r})\nregistry.load({ref!r})"
+def _how_to_load(url: str, ref: str) -> Section:
+    code = f"registry = modelversion.Registry({url!r})\nregistry.load({ref!r})"
+    return Section("How to load", [Text("code", code)])
