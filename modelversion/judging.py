@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from modelversion.metrics import direction
 from modelversion.observed import Asked, measured
 from modelversion.policies import Policy, conditions, policy_from
 from modelversion.records import VersionRecord
+from modelversion.redaction import masked
 from modelversion.schema import Json, to_json
 from modelversion.stages import Decisions
 from modelversion.state import Pointer
@@ -393,18 +395,28 @@ def damage(line: Line, held: Pointer) -> list[str]:
     return broken
 
 
+# The functions of the user's that are being asked.
+_ASKED: ContextVar[tuple[str, ...]] = ContextVar("asked", default=())
+
+
 def ask(target: str, version: Any, stage: str) -> Json:
     """Import a function of the user's by name and ask it."""
     from importlib import import_module
 
+    if target in _ASKED.get():
+        # Each refusal is looked at twice, so that it would go on for longer than anybody waits.
+        return {"passed": False, "says": f"{target} promotes or checks a version: it asks itself"}
     module, _, path = target.partition(":")
+    asked = _ASKED.set((*_ASKED.get(), target))
     try:
         function: Any = import_module(module)
         for part in path.split("."):
             function = getattr(function, part)
         return _answer(target, function(version, stage))
-    except Exception as e:  # noqa: BLE001 - whatever a gate of the user's raises, it has not passed
-        return {"passed": False, "says": _printable(f"{target}: {type(e).__name__}: {e}")}
+    except (Exception, SystemExit) as e:  # noqa: BLE001 - whatever it raises, it has not passed
+        return {"passed": False, "says": _printable(f"{type(e).__name__}: {e}")}
+    finally:
+        _ASKED.reset(asked)
 
 
 def _answer(target: str, answer: Any) -> Json:
@@ -419,7 +431,8 @@ def _answer(target: str, answer: Any) -> Json:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:MAX_SAYS]
+    """Give a text of the user's as a journal may keep it: one line, not long, without secrets."""
+    return "".join(c if c.isprintable() else " " for c in masked(text))[:MAX_SAYS]
 
 
 # ---- judging, and judging again ------------------------------------------------------------------

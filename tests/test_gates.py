@@ -307,6 +307,11 @@ def module(tmp_path, monkeypatch):
         ("def f(v, s): return 'yes'", False, "not a bool"),
         ("def f(v, s): return True, 5", False, "not a bool"),
         ("def f(v, s): raise ValueError('x\\x1b[2J')", False, "ValueError"),
+        ("def f(v, s): raise SystemExit(0)", False, "SystemExit: 0"),
+        ("def f(v, s): return v.promote(s)", False, "asks itself"),
+        ("def f(v, s): return v.check(s).passed", False, "own_gates:f says so"),
+        ("def f(v, s): raise OSError('postgresql://ana:hunter2@db')", False, "postgresql://"),
+        ("def f(v, s): return True, 'as postgresql://ana:hunter2@db'", True, "postgresql://"),
         ("def f(v): return True", False, "TypeError"),
         ("f = 5", False, "not callable"),
         ("g = 5", False, "has no attribute 'f'"),
@@ -323,7 +328,7 @@ def test_a_function_is_asked_by_its_name(registry, module, source, passed, says)
 
     assert verdict.passed is passed
     assert says in verdict.says
-    assert verdict.says.isprintable()
+    assert verdict.says.isprintable() and "hunter2" not in verdict.says
     assert len(verdict.says) <= 500
 
 
