@@ -113,7 +113,8 @@ def _three_lines(text: Any) -> list[str]:
 def _no_checkpoint(found: Any) -> InvalidInputError:
     shown = repr(found[:60]) if isinstance(found, str) else type(found).__name__
     return InvalidInputError(
-        f"a checkpoint is the three lines that str(registry.checkpoint()) gives, found {shown}"
+        f"a checkpoint is the three lines that str(registry.checkpoint()) gives, found {shown}; "
+        "the path of a file that holds them is given as a pathlib.Path"
     )
 
 

@@ -223,6 +223,12 @@ def test_a_checkpoint_is_read_from_the_file_it_was_pinned_in(full, tmp_path):
         full.verify(since=tmp_path / "absent.txt")
 
 
+def test_a_path_that_is_a_text_is_told_how_to_be_a_path(registry):
+    """A text is the three lines themselves."""
+    with pytest.raises(InvalidInputError, match=r"found 'pins/checkpoint.txt'; .*pathlib.Path"):
+        registry.verify(since="pins/checkpoint.txt")
+
+
 @pytest.mark.parametrize("folder", JOURNALS)
 @pytest.mark.parametrize("kept", [0, 1, 3, 4])
 def test_a_journal_that_was_cut_off_is_found_and_named(full, root, folder, kept):
