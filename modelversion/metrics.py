@@ -178,7 +178,8 @@ def _number(value: Any, what: str) -> int | float:
         return value
     number = numpy_scalar(value)
     if number is None and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        number = value.item()  # an array or tensor without axes
+        # An array or tensor without axes; what is masked would be 0.
+        number = None if getattr(value, "mask", False) else value.item()
     if not isinstance(number, (int, float)) or isinstance(number, bool):
         raise InvalidValueError(
             f"{what} must be a number, found {type(value).__name__} {value!r:.60}"

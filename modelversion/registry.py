@@ -335,8 +335,10 @@ class Registry(Oversight, Shown):
     def _parents(self, parents: Iterable[str | Version]) -> list[str]:
         from modelversion.version import Version
 
-        if isinstance(parents, str):
-            raise InvalidInputError(f"parents must be a list, such as [{parents!r}]; found a str")
+        if isinstance(parents, (str, Version)) or not isinstance(parents, Iterable):
+            shown = f"[{parents!r}]" if isinstance(parents, str) else "['churn:3', version]"
+            found = type(parents).__name__
+            raise InvalidInputError(f"parents must be a list, such as {shown}; found a {found}")
         return [p.ref if isinstance(p, Version) else self.get(p).ref for p in parents]
 
     # ---- reading

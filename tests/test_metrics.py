@@ -208,7 +208,7 @@ def test_a_direction_that_is_nearly_a_bool_can_be_read_back(word):
     assert stored(from_json(MetricRecord, to_json(record), "metric")) == stored(record)
 
 
-@pytest.mark.parametrize("value", ["0.9", None, True, [1]])
+@pytest.mark.parametrize("value", ["0.9", None, True, [1], numpy.ma.masked])
 def test_a_metric_is_a_number(value):
     """`metric` refuses what is none at once, where it is written."""
     with pytest.raises(InvalidValueError, match="value must be a number, found"):

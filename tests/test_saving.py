@@ -397,6 +397,9 @@ def test_a_parent_has_to_be_there(registry):
 
     with pytest.raises(ModelNotFoundError, match="did you mean 'base'"):
         registry.save("churn", {"w": 1}, parents=["bsae:1"])
+    for one in (before[0], "base:1", 3):
+        with pytest.raises(InvalidInputError, match="parents must be a list"):
+            registry.save("churn", {"w": 1}, parents=one)
     assert files_of(registry) == before[1]
 
 
