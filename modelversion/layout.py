@@ -6,9 +6,11 @@ and never decoded from text that storage gave.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from modelversion.errors import InvalidPathError
@@ -64,6 +66,23 @@ def version(model: str, number: int) -> str:
 def numbers(names: Iterable[str]) -> list[int]:
     """Give the numbers whose folders are among these names, in order."""
     return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
+
+
+def folder_path(given: Any, what: str) -> Path:
+    """Check a path on this machine, which nothing is asked of yet.
+
+    Raises:
+        InvalidPathError: It is no path, or one that no system has.
+    """
+    try:
+        text = os.fsdecode(given)
+        os.fsencode(text)
+    except (TypeError, UnicodeError) as e:
+        found = f"{type(given).__name__} {given!r:.80}"
+        raise InvalidPathError(f"{what} must be a path, found {found}") from e
+    if not text or "\0" in text:
+        raise InvalidPathError(f"{what} must be a path, found {text[:80]!r}")
+    return Path(text)
 
 
 def artifact_path(path: Any) -> str:

@@ -18,6 +18,7 @@ from modelversion._json import decode
 from modelversion.errors import (
     FileMissingError,
     InvalidInputError,
+    InvalidPathError,
     ObjectNotFoundError,
     RecordError,
     WithdrawnWarning,
@@ -93,7 +94,10 @@ def spelt(opened: Opened, path: str) -> str:
 
     Raises:
         ArtifactNotFoundError: The version has no such file.
+        InvalidPathError: It is no text.
     """
+    if not isinstance(path, str):
+        raise InvalidPathError(f"artifact path must be str, found {type(path).__name__}")
     listed = {file.path for file in opened.record.files}
     longer = f"{layout.ARTIFACTS}/{path}"
     return longer if path not in listed and longer in listed else opened.files.record(path).path
@@ -220,7 +224,7 @@ def open_directory(path: str | os.PathLike[str]) -> Directory:
         RecordError: It does not parse, or lists a file outside the directory.
         StorageError: It cannot be read, or is a link or a folder.
     """
-    folder = Path(path)
+    folder = layout.folder_path(path, "a version directory")
     shown, name = str(folder / layout.VERSION), folder.absolute().name
     store = open_store(folder.absolute().parent)
     try:

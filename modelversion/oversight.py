@@ -165,7 +165,7 @@ class Oversight:
         return audit(self._home, chosen, everything, asked)
 
     def _named(self, models: Any, known: list[str]) -> set[str]:
-        given = [models] if isinstance(models, str) else models
+        given = [models] if isinstance(models, str) or not isinstance(models, Iterable) else models
         wanted = {check_name(name, "model") for name in given}
         for name in wanted.difference(known):
             self._home.require_model(name)

@@ -33,7 +33,7 @@ from modelversion.records import (
 from modelversion.redaction import Redaction
 from modelversion.state import Pointer
 from modelversion.verification import VerifyReport, verify_version
-from modelversion.versions import Line, Opened, copied_from, open_version
+from modelversion.versions import Line, Opened, copied_from, fetch_bytes, open_version
 
 if TYPE_CHECKING:
     from modelversion.graph import Steps
@@ -228,22 +228,19 @@ class Recorded:
             InvalidInputError: A file of that name is there already.
             IntegrityError: Bytes are not the committed ones.
         """
-        opened, target = self._open(), Path(folder)
+        target, opened = layout.folder_path(folder, "folder"), self._open()
         chosen = [spelt(opened, path) for path in paths]
         wanted = chosen or [file.path for file in opened.record.files]
         try:
             with deleted_or_damaged(self._line, self.number):
+                record = None if chosen else fetch_bytes(self._line, self._pointer)
                 write_files(opened.files, wanted, target)
-                if not chosen:
-                    self._write_record(target)
+                if record is not None:
+                    with (target / layout.VERSION).open("xb") as out:
+                        out.write(record)
         except FileExistsError as e:
             raise InvalidInputError(f"{e.filename} exists; download into another folder") from e
         return target
-
-    def _write_record(self, target: Path) -> None:
-        data = self._line.home.store.read(f"{self._line.folder(self.number)}/{layout.VERSION}")
-        with (target / layout.VERSION).open("xb") as out:
-            out.write(data)
 
     def verify(self) -> VerifyReport:
         """Read and hash every file; the report is falsy and names each that is broken."""

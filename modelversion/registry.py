@@ -440,7 +440,10 @@ class Registry(Oversight, Shown):
                 f"to must be a Registry, found a {type(to).__name__}; open one with "
                 "modelversion.Registry(...)"
             )
-        items = [what] if isinstance(what, (str, Version)) else list(what)
+        if isinstance(what, (str, Version)) or not isinstance(what, Iterable):
+            items: list[Any] = [what]
+        else:
+            items = list(what)
         chosen = [self._own(item) for item in items]
         courier = Courier(self._home, self._history, to._home, to._writer.receive)
         found = [courier.copy(version._history, version._pointer) for version in chosen]

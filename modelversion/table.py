@@ -13,7 +13,7 @@ from modelversion.current import user_level
 from modelversion.display import Page, Shown, counted
 from modelversion.errors import InvalidInputError, UnequalTestsWarning, VersionNotFoundError
 from modelversion.history import PLAIN_COLUMNS, History, no_collections
-from modelversion.metrics import is_test
+from modelversion.metrics import check_key, is_test
 from modelversion.serializers import Allow
 from modelversion.version import Version
 from modelversion.versions import open_version
@@ -222,6 +222,7 @@ def best(rows: Sequence[Row], metric: str, *, name: str, higher: bool | None) ->
         VersionNotFoundError: No row has the metric.
         InvalidInputError: Nothing says which way is better.
     """
+    check_key(metric, "metric")
     found = []
     directions = set()
     for history, number in rows:

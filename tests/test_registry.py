@@ -132,6 +132,35 @@ def test_a_place_is_a_path_or_a_url(url):
         mv.Registry(url)
 
 
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", 3, None, [], ""])
+def test_a_path_is_one_that_a_system_can_have(registry, path):
+    """Of a registry, of a version directory and of a folder to download to; nothing is made."""
+    version = registry.save("churn", 1)
+
+    with pytest.raises(InvalidInputError, match="a version directory must be a path, found"):
+        mv.open_directory(path)
+    with pytest.raises(InvalidInputError, match="folder must be a path, found"):
+        version.download(path)
+    with pytest.raises(InvalidInputError, match="a registry"):
+        mv.Registry(path if path is not None else b"")
+
+
+@pytest.mark.parametrize("junk", [3, [1], {}, object()])
+def test_what_is_no_name_is_refused_as_what_it_is(registry, junk):
+    """The error says what was wanted."""
+    version = registry.save("churn", 1, metrics={"auc": 0.9})
+
+    with pytest.raises(InvalidInputError, match="metric name must be str"):
+        registry["churn"].best(junk)
+    with pytest.raises(InvalidInputError, match="artifact path must be str"):
+        version.open(junk)
+    if not isinstance(junk, dict):  # which names none
+        with pytest.raises(InvalidInputError, match="model name must be str"):
+            registry.audit(models=junk)
+        with pytest.raises(InvalidInputError, match="copy takes references and versions"):
+            registry.copy(junk, to=registry)
+
+
 def test_an_unknown_protocol_is_refused():
     """A URL that no filesystem answers to is one of our errors, with the URL."""
     with pytest.raises(ModelVersionError, match="gopher"):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,6 +291,18 @@ def test_a_model_of_another_registry_is_refused(saved, root, tmp_path, mark):
     with pytest.raises(JournalError):
         mv.Registry(tmp_path / "foreign").load("m:1")
     assert not mark.exists()
+
+
+def test_a_download_has_the_committed_record_or_none(saved, tmp_path):
+    """The record is compared when it is written out, also if it was read before."""
+    version = saved.get("m:1")
+    assert version.params is not None
+    file = Path(saved.url) / "models/m/versions/1/version.json"
+    _rewrite(file, file.read_bytes() + b" ")
+
+    with pytest.raises(SizeMismatchError, match=r"version\.json"):
+        version.download(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_copied_out_version_is_checked_against_itself(saved, tmp_path, mark):

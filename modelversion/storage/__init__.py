@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Protocol
 import attrs
 
 from modelversion.errors import InvalidInputError, StorageError
+from modelversion.layout import folder_path
 from modelversion.redaction import redact_url
 
 
@@ -156,6 +157,7 @@ def open_store(
     if "://" not in path and "::" not in path:
         from modelversion.storage._local import LocalStore
 
+        folder_path(path, "a registry")
         return LocalStore(os.path.abspath(os.path.expanduser(path)))
     return _located(text, dict(storage_options or {}), writers)
 
