@@ -157,20 +157,35 @@ def _record(name: str, value: Any) -> MetricRecord:
     )
 
 
+def check_word(word: Any, what: str) -> str:
+    """Refuse what is no text as the name of a metric or a tag.
+
+    Raises:
+        InvalidNameError: It is none.
+    """
+    if not isinstance(word, str):
+        raise InvalidNameError(f"{what} name must be str, found {type(word).__name__} {word!r}")
+    return word
+
+
 def check_key(key: Any, what: str) -> str:
     """Give the name of a metric or a tag, or refuse it.
 
     Raises:
         InvalidNameError: It is no text of 1 to 200 printable characters, or it has backquotes.
     """
-    if not isinstance(key, str):
-        raise InvalidNameError(f"{what} name must be str, found {type(key).__name__} {key!r}")
-    if not 0 < len(key) <= MAX_KEY or not key.isprintable() or "`" in key or key != key.strip():
+    name = check_word(key, what)
+    if (
+        not 0 < len(name) <= MAX_KEY
+        or not name.isprintable()
+        or "`" in name
+        or name != name.strip()
+    ):
         raise InvalidNameError(
-            f"{what} name {key[:80]!r} must be 1 to {MAX_KEY} printable characters, without "
+            f"{what} name {name[:80]!r} must be 1 to {MAX_KEY} printable characters, without "
             "backquotes or white space at its ends"
         )
-    return key
+    return name
 
 
 def _number(value: Any, what: str) -> int | float:

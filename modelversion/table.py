@@ -8,12 +8,16 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, overload
 
 from modelversion import upkeep
-from modelversion.broken import Broken, Problem
+from modelversion.broken import UNREADABLE, Broken, Problem
 from modelversion.current import user_level
 from modelversion.display import Page, Shown, counted
-from modelversion.errors import InvalidInputError, UnequalTestsWarning, VersionNotFoundError
+from modelversion.errors import (
+    InvalidInputError,
+    UnequalTestsWarning,
+    VersionNotFoundError,
+)
 from modelversion.history import PLAIN_COLUMNS, History, no_collections
-from modelversion.metrics import check_key, is_test
+from modelversion.metrics import check_word, is_test
 from modelversion.serializers import Allow
 from modelversion.version import Version
 from modelversion.versions import open_version
@@ -73,8 +77,11 @@ class Versions(Sequence[Version], Shown):
         from modelversion.views.version import small_series
 
         history, number = row
-        opened = open_version(history.line, history.pointer(number))
-        series = small_series(opened.record, opened.files.read)
+        try:
+            opened = open_version(history.line, history.pointer(number))
+            series = small_series(opened.record, opened.files.read)
+        except UNREADABLE:  # its row stands in the journal; verify names the file
+            return {}
         return {name: [value for _, value in points] for name, points in series.items()}
 
     def lineage(self) -> Lineage:
@@ -222,7 +229,7 @@ def best(rows: Sequence[Row], metric: str, *, name: str, higher: bool | None) ->
         VersionNotFoundError: No row has the metric.
         InvalidInputError: Nothing says which way is better.
     """
-    check_key(metric, "metric")
+    check_word(metric, "metric")
     found = []
     directions = set()
     for history, number in rows:

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pandas
 import polars
@@ -315,3 +316,16 @@ def test_reading_a_table_leaves_the_garbage_collector_as_it_was(registry):
             assert gc.isenabled() is wanted
         finally:
             gc.enable()
+
+
+def test_a_table_is_shown_though_a_version_of_it_is_broken(registry):
+    """Its row is that of the journal; the drawing of its series is left out."""
+    with registry.run("m") as run:
+        run.log_metrics({"loss": 0.5}, step=1)
+    registry.save("m", 2)
+    folder = Path(registry.url) / "models/m/versions/1"
+    (folder / "version.json").unlink()
+
+    shown = str(mv.Registry(registry.url)["m"].versions())
+
+    assert "m:1" in shown and "m:2" in shown
