@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,7 +20,7 @@ from modelversion.errors import (
 from modelversion.progress import transfer
 from modelversion.records import FileRecord
 from modelversion.storage import KeyAbsent, Store
-from modelversion.threads import each
+from modelversion.threads import behind, each
 
 if TYPE_CHECKING:
     from modelversion.storage.cache import Copies
@@ -28,7 +29,9 @@ PIECE = 4 * 2**20
 _SMALL = 4 * 2**20
 _IN_PARALLEL = 8 * 2**20
 _REMEMBERED = 4096
+_SHARED = 2**20  # what one thread has read is in the processor's cache still when another hashes it
 Count = Callable[[int], None]
+Room = Callable[[int], Any]
 # Mapped files of this process whose bytes were hashed, by what changes when they change.
 _VERIFIED: dict[tuple[int, ...], str] = {}
 
@@ -79,10 +82,10 @@ class VersionFiles:
         kept = self._cache is not None and self._cache.holds(record.sha256, record.size)
         return record.size <= _SMALL and not kept
 
-    def read(self, path: str) -> bytearray:
-        """Give a file's verified bytes."""
+    def read(self, path: str, room: Room = bytearray) -> Any:
+        """Give a file's verified bytes, in memory that `room` gives for their number."""
         record = self.record(path)
-        kept = None if self._cache is None else _kept(self._cache, record)
+        kept = None if self._cache is None else _kept(self._cache, record, room)
         if kept is not None:
             return kept
         ahead, key = self._ahead.pop(record.path, None), f"{self._folder}/{record.path}"
@@ -92,7 +95,7 @@ class VersionFiles:
                 self._metered(record.size) as count,
                 self._store.open(key, record.size) if ahead is None else io.BytesIO(ahead) as file,
             ):
-                data, size, digest = _read_hashed(file, record.size, count)
+                data, size, digest = _read_hashed(file, record.size, room, count)
         except KeyAbsent as e:
             raise self._missing(record) from e
         self._compare(record, size, digest)
@@ -102,7 +105,7 @@ class VersionFiles:
 
     def views(self, paths: list[str], *, mmap: bool) -> dict[str, memoryview]:
         """Give files as flat memory; writable copies, or read-only maps with `mmap`."""
-        get = self._mapped if mmap else self.read
+        get = self._mapped if mmap else lambda path: self.read(path, _private)
         total = sum(self.record(path).size for path in paths)
         if len(paths) < 2 or total < _IN_PARALLEL or (mmap and all(map(self._verified, paths))):
             return {path: memoryview(get(path)) for path in paths}
@@ -236,28 +239,41 @@ def _uncounted(count: int) -> None:
 
 
 def _read_hashed(
-    file: BinaryIO, size: int, count: Count = _uncounted
-) -> tuple[bytearray, int, str]:
+    file: BinaryIO, size: int, room: Room, count: Count = _uncounted
+) -> tuple[Any, int, str]:
     """Read and hash what is there, at most one byte more than expected."""
-    data = bytearray(size)
-    view, hasher, at = memoryview(data), hashlib.sha256(), 0
-    while at < size:
-        came = file.readinto(view[at : at + PIECE])  # type: ignore[attr-defined]
-        if not came:
-            return data, at, ""
-        hasher.update(view[at : at + came])
-        at += came
-        count(came)
+    data, hasher, at = room(size), hashlib.sha256(), 0
+    view, large = memoryview(data), size >= _IN_PARALLEL
+    with behind(hasher.update) if large else contextlib.nullcontext(hasher.update) as update:
+        while at < size:
+            came = file.readinto(view[at : at + _SHARED])  # type: ignore[attr-defined]
+            if not came:
+                return data, at, ""
+            update(view[at : at + came])
+            at += came
+            count(came)
     return data, size + len(file.read(1)), hasher.hexdigest()
 
 
-def _kept(cache: Copies, record: FileRecord) -> bytearray | None:
+def _private(size: int) -> Any:
+    """Give memory that nobody clears before it is filled; a fork's writes stay its own."""
+    if size < _IN_PARALLEL or sys.platform == "win32":
+        return bytearray(size)
+    from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+
+    try:
+        return mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+    except OSError as e:
+        raise MemoryError(f"there is no memory for {size} bytes") from e
+
+
+def _kept(cache: Copies, record: FileRecord, room: Room) -> Any:
     """Give what a cache has of a file, if it is right; drop it if it is not."""
     file = cache.open(record.sha256, record.size)
     if file is None:
         return None
     with file, contextlib.suppress(OSError):
-        data, size, digest = _read_hashed(file, record.size)
+        data, size, digest = _read_hashed(file, record.size, room)
         if (size, digest) == (record.size, record.sha256):
             return data
     cache.drop(record.sha256)

@@ -6,9 +6,10 @@ and what runs at exit still save; and the system may have no thread left to give
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,9 +17,7 @@ T = TypeVar("T")
 
 def in_background(job: Callable[[], None]) -> None:
     """Start a job that nobody waits for, but the interpreter before it ends."""
-    try:
-        threading.Thread(target=job, name="modelversion").start()
-    except RuntimeError:
+    if not _started(threading.Thread(target=job, name="modelversion")):
         job()
 
 
@@ -39,6 +38,36 @@ def beside(job: Callable[[], T]) -> Callable[[], T]:
 
     in_background(run)
     return done.result
+
+
+@contextlib.contextmanager
+def behind(job: Callable[[T], object]) -> Iterator[Callable[[T], object]]:
+    """Give what hands a piece of work to a thread that does one after the other, in their order.
+
+    At the end of the block all are done, and the first error of one is raised. Where no thread
+    can be started, each is done here at once.
+    """
+    from queue import SimpleQueue
+
+    pieces: SimpleQueue[tuple[T] | None] = SimpleQueue()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        while (piece := pieces.get()) is not None:
+            try:
+                if not failed:
+                    job(*piece)
+            except BaseException as e:  # noqa: BLE001 - raised below
+                failed.append(e)
+
+    thread = threading.Thread(target=work, name="modelversion", daemon=True)
+    try:
+        yield (lambda piece: pieces.put((piece,))) if _started(thread) else job
+    finally:
+        pieces.put(None)
+        _join([thread])
+    if failed:
+        raise failed[0]
 
 
 def each(
@@ -71,20 +100,34 @@ def each(
             failed.append(e)
             stop.set()
 
-    ends = [beside(work) for _ in range(min(workers, len(items)) - 1)]
-    work()
-    _wait(ends, stop)
+    others = [
+        threading.Thread(target=work, name="modelversion")
+        for _ in range(min(workers, len(items)) - 1)
+    ]
+    try:
+        all(map(_started, others))  # where one is refused, none is asked for again
+        work()
+        _join(others)
+    except BaseException:  # an interrupt: nothing goes on behind the caller's back
+        stop.set()
+        _join(others)
+        raise
     if failed:
         raise next((e for e in failed if not isinstance(e, Exception)), failed[0])
     return [found[place] for place in range(len(items))]
 
 
-def _wait(ends: Sequence[Callable[[], None]], stop: threading.Event) -> None:
+def _started(thread: threading.Thread) -> bool:
+    """Start a thread, if the system has one to give."""
     try:
-        for end in ends:
-            end()
-    except BaseException:  # an interrupt: nothing goes on behind the caller's back
-        stop.set()
-        for end in ends:
-            end()
-        raise
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait for those that were started."""
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import together
 
 import modelversion as mv
 from modelversion import _json
@@ -121,6 +122,48 @@ def test_a_flipped_byte_of_a_large_buffer_is_refused(saved, root, mark):
             changed[at] ^= 1
             _rewrite(file, changed)
             _refused(saved, mark, DigestMismatchError, mmap=mmap)
+
+
+def test_a_change_anywhere_in_a_file_that_two_threads_read_is_refused(registry, root):
+    """Where one thread reads and another hashes, no piece is missed, be it the last one."""
+    given = np.arange(12 * 2**20 // 8 + 1)
+    registry.save("m", given)
+    file = max((_folder(root) / "object").iterdir(), key=lambda path: path.stat().st_size)
+    whole = file.read_bytes()
+    for data, error in [
+        *((whole[:at] + b"\xff" + whole[at + 1 :], DigestMismatchError) for at in _ends(whole)),
+        (whole[:-1], SizeMismatchError),
+        (whole + b"\0", SizeMismatchError),
+    ]:
+        _rewrite(file, data)
+        with pytest.raises(error):
+            registry.load("m:1")
+    _rewrite(file, whole)
+    assert np.array_equal(registry.load("m:1"), given)
+
+
+def _ends(data):
+    """The first and the last byte of the first, of a middle and of the last MB."""
+    last = len(data) // 2**20 * 2**20
+    return [0, 2**20 - 1, 5 * 2**20, 6 * 2**20 - 1, last, len(data) - 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_what_a_fork_writes_into_a_loaded_array_stays_its_own(registry):
+    """A large array is in memory that is not shared, as that of numpy is not."""
+    registry.save("m", np.zeros(12 * 2**20 // 8))
+    loaded = registry.load("m:1")
+    (of_child,) = together(_write_one, [loaded])
+
+    assert of_child == 1
+    assert loaded[0] == 0
+    loaded[0] = 2
+    assert registry.load("m:1")[0] == 0
+
+
+def _write_one(array):
+    array[0] = 1
+    return array[0]
 
 
 def test_a_mapped_file_that_changes_later_is_hashed_again(saved, root, mark):

@@ -14,13 +14,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
 from modelversion.storage import Blob, Withheld
 from modelversion.storage._local import begin_to_write, mapped, sync
-from modelversion.threads import beside, each
+from modelversion.threads import behind, beside, each
 
 PIECE = 2 * 2**20
 IN_MEMORY = 4 * 2**20
@@ -161,63 +160,39 @@ def _hash_watched(piece: bytes, hasher: Any, watch: Watch) -> None:
 
 
 def _spool_view(item: tuple[str, memoryview], target: Path | None, stop: threading.Event) -> Blob:
-    """Write and sync in one thread, and hash what stands in the file right behind it.
-
-    The pages that are read back are those that the sync brings to the disk.
-    """
     assert target is not None
     path, view = item
-    written: SimpleQueue[int] = SimpleQueue()
     with mapped("write", str(target)):
-        whole = beside(lambda: _write_pieces(target, view, written, stop))
+        descriptor = _create(target)
         try:
-            digest = _hash_behind(target, written)
-            complete = whole()
-        except BaseException:
-            stop.set()
-            with contextlib.suppress(OSError):
-                whole()  # nothing goes on behind an error, or an interrupt
-            raise
-        if not complete:
-            raise OSError(errno.ECANCELED, "another file could not be written")
+            digest = _write_and_hash(descriptor, view, target, stop)
+        finally:
+            os.close(descriptor)
     return Blob(path, view.nbytes, digest, target)
 
 
-def _write_pieces(
-    target: Path, view: memoryview, written: SimpleQueue[int], stop: threading.Event
-) -> bool:
-    """Write and sync a file, telling of each piece; False if that was stopped."""
-    try:
-        # Closed by whoever writes: its number may soon be that of another file.
-        descriptor = _create(target)
-        try:
-            out = _Out(descriptor)
-            for start in range(0, view.nbytes, _SHARED):
-                if stop.is_set():
-                    return False
-                piece = view[start : start + _SHARED]
-                out.write(piece)
-                written.put(piece.nbytes)
-            sync(descriptor)
-        finally:
-            os.close(descriptor)
-    finally:
-        written.put(0)
-    return True
+def _write_and_hash(descriptor: int, view: memoryview, target: Path, stop: threading.Event) -> str:
+    """Write and sync, while another thread hashes what stands in the file right behind it.
 
-
-def _hash_behind(target: Path, written: SimpleQueue[int]) -> str:
-    hasher = hashlib.sha256()
-    size = written.get()
-    if not size:
-        return hasher.hexdigest()
-    room = memoryview(bytearray(size))
+    The pages that are read back are those that the sync brings to the disk.
+    """
+    out, hasher = _Out(descriptor), hashlib.sha256()
+    room = memoryview(bytearray(min(_SHARED, view.nbytes)))
     with target.open("rb", buffering=0) as file:
-        while size:
+
+        def hash_next(size: int) -> None:
             if file.readinto(room[:size]) != size:
                 raise OSError(errno.EIO, "the file is shorter than what was written to it")
             hasher.update(room[:size])
-            size = written.get()
+
+        with behind(hash_next) as written:
+            for start in range(0, view.nbytes, _SHARED):
+                if stop.is_set():
+                    raise OSError(errno.ECANCELED, "another file could not be written")
+                piece = view[start : start + _SHARED]
+                out.write(piece)
+                written(piece.nbytes)
+            sync(descriptor)
     return hasher.hexdigest()
 
 
