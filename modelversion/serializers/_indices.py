@@ -352,6 +352,7 @@ _CHECKS: dict[str, Check] = {
         )
     },
     "scipy.interpolate._bsplines:BSpline": _check_spline,
+    "scipy.interpolate._bsplines:_BSpline": _check_spline,
     "sklearn.tree._tree:Tree": _check_tree,
     "sklearn.tree._classes:BaseDecisionTree": _check_tree_estimator,
     "sklearn.ensemble._gb:BaseGradientBoosting": _check_boosted,
