@@ -1,5 +1,6 @@
 """Run work in other processes or threads, and give what it gave."""
 
+import importlib
 import json
 import multiprocessing
 import subprocess
@@ -86,3 +87,13 @@ def report_of(*command, cwd=None, timeout=PATIENCE_SECONDS):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def with_driver(name):
+    """Import a module of the package; None if it needs a driver that the extra `test` lacks."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name not in ("dask", "gcsfs", "ray"):
+            raise
+        return None

@@ -40,9 +40,11 @@ def project(tmp_path):
     registry.set_policy("production", after="staging", gates=[mv.gates.at_least("auc", 0.85)])
     checkout, tools = tmp_path / "checkout", tmp_path / "tools"
     tools.mkdir()
-    (tools / "pip").write_text("#!/bin/sh\nexit 0\n")
-    (tools / "pip").chmod(0o755)
-    (tools / "python").symlink_to(sys.executable)
+    # A link to the Python of an environment has not the packages of the environment.
+    programs = {"pip": "exit 0", "python": f'exec "{sys.executable}" "$@"'}
+    for name, line in programs.items():
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote")], check=True)
     subprocess.run(["git", "clone", "-q", str(tmp_path / "remote"), str(checkout)], check=True)
     return registry

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from processes import with_driver
 
 import modelversion as mv
 from modelversion.display import Shown
@@ -127,7 +128,8 @@ def test_the_examples_of_docstrings_hold(name, tmp_path, monkeypatch):
     """What a docstring shows is what happens."""
     monkeypatch.chdir(tmp_path)
 
-    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    module = with_driver(name) or pytest.skip("its driver is not of the extra `test`")
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
 
     assert result.failed == 0
 
@@ -282,7 +284,7 @@ def test_every_class_with_a_display_is_in_the_gallery():
     """
     for module in MODULES:
         if not module.startswith(("modelversion.fingerprints._", "modelversion.__main__")):
-            importlib.import_module(module)
+            with_driver(module)
     classes = {
         cls
         for cls in Shown.__subclasses__()
