@@ -495,6 +495,17 @@ def test_known_values_are_not_shown():
 # ---- values --------------------------------------------------------------------------------------
 
 
+def test_what_stands_behind_an_option_in_a_list_is_redacted():
+    """A command line is logged word by word; what is no option's value stays."""
+    line = ["train.py", "--api-key", "x7Q", "--max-tokens", "512", "-password", "--n", "3"]
+    given = {"argv": line, "columns": ["password", "age"], "more": ["--token", 5, "--token"]}
+
+    value, found = redact(given, "params")
+
+    assert value == {**given, "argv": ["train.py", "--api-key", GONE, *line[3:]]}
+    assert found == (Redaction("params.argv[2]", "name"),)
+
+
 def test_keys_and_bytes_are_looked_through():
     """A token may be a key, or stand in bytes; two equal keys stay two."""
     token = TOKENS["github-token"][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 from collections.abc import Collection
 from typing import Any
@@ -73,7 +74,11 @@ class _Walk:
         free, self._free = self._free, self._free or is_lifted(path, self._lifted)
         try:
             if isinstance(value, list):
-                return [self.visit(v, f"{path}[{i}]", secret=secret) for i, v in enumerate(value)]
+                told = _behind_options(value) if self._names and not secret else ()
+                return [
+                    self.visit(v, f"{path}[{i}]", secret=secret or i in told)
+                    for i, v in enumerate(value)
+                ]
             return self._object(value, path, secret)
         finally:
             self._free = free
@@ -137,6 +142,16 @@ class _Walk:
 
     def _kept(self, value: Any, item: Any, path: str, secret: bool) -> Any:
         return value
+
+
+def _behind_options(items: list[Any]) -> Collection[int]:
+    """Give the places behind options with a secret name, as in `["--api-key", "..."]`."""
+    options = [isinstance(item, str) and item.startswith("-") for item in items]
+    return [
+        i + 1
+        for i, (is_option, is_next) in enumerate(itertools.pairwise(options))
+        if is_option and not is_next and is_secret_name(items[i].lstrip("-"))
+    ]
 
 
 _SIMPLE = re.compile(r"[\w/\-]+")
