@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 900
 
 
 def together(job, arguments):

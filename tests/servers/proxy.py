@@ -37,6 +37,7 @@ class Proxy:
     def __init__(self, upstream):
         self.upstream = upstream
         self.delay_seconds = 0.0
+        self._gathering = 0
         self.requests = []
         self.rules = []
         self.served = []
@@ -79,6 +80,22 @@ class Proxy:
     def stall(self):
         """From now on no reply comes; connections are taken, and stay open."""
         self._stalled = True
+
+    def gather(self, count):
+        """Hold replies back until so many connections wait for theirs, or for ten seconds."""
+        self._gathering = count
+
+    @property
+    def gathered(self):
+        """Whether they came."""
+        return not self._gathering
+
+    async def _all_there(self):
+        for _ in range(1000):
+            if self.waiting >= self._gathering:
+                self._gathering = 0
+                return
+            await asyncio.sleep(0.01)
 
     def cut_after(self, way, count):
         """Close every connection once so many more bytes went `up` or `down`."""
@@ -165,6 +182,8 @@ class Proxy:
             self._passed("down", len(data))
             if self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
+            if self._gathering:
+                await self._all_there()
             if self._stalled:
                 await asyncio.sleep(3600)
             talk.open = False

@@ -167,13 +167,19 @@ def radosgw(folder):
     for part in ("mon/a", "osd/0", "rgw", "run"):
         (folder / part).mkdir(parents=True)
 
-    def ceph(*command):
+    def ceph(*command, tries=1):
         full = [*command, "-c", conf]
-        done = subprocess.run(full, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
-        return done.stdout
+        for left in reversed(range(tries)):
+            done = subprocess.run(full, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+            if done.returncode == 0:
+                return done.stdout
+            time.sleep(0.2 * bool(left))
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr.decode()}")
+
+    asking = ("ceph", "--format", "json", "osd")
 
     def joined():
-        return json.loads(ceph("ceph", "osd", "stat", "--format", "json"))["num_up_osds"] == 1
+        return json.loads(ceph(*asking, "stat", tries=9))["num_up_osds"] == 1
 
     fresh = ["monmaptool", "--create", "--addv", "a", f"[v1:127.0.0.1:{monitor}]"]
     ceph(*fresh, "--fsid", str(uid), folder / "monmap")
@@ -186,7 +192,7 @@ def radosgw(folder):
 
         run("ceph-mon", "-i", "a", log="mon.log")
         wait_for(monitor)
-        ceph("ceph", "osd", "new", str(uid))
+        ceph("ceph", "osd", "new", str(uid), tries=9)  # on a busy machine it may be too early
         ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", str(uid))
         _join(lambda: run("ceph-osd", "-i", "0", log="osd.log"), joined)
         started = run("radosgw", "-n", "client.rgw", log="rgw.log")

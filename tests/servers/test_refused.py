@@ -32,16 +32,27 @@ def each(names):
 
 @pytest.fixture
 def short(monkeypatch):
-    """Deadlines of seconds."""
-    monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 1.0)
+    """Deadlines of seconds; a server that answers may take its time for it."""
     monkeypatch.setattr(_object, "DEADLINE_SECONDS", 2.0)
-    monkeypatch.setattr(_object, "_SLOWEST", 80_000_000)
-    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 1.0)
     monkeypatch.setattr(_sftp, "DEADLINE_SECONDS", 2.0)
     monkeypatch.setattr(_gcs, "_FIRST_PAUSE", 0.02)
 
 
-def refusal(work, seconds=20):
+@pytest.fixture
+def hang(short, monkeypatch):
+    """What stalls a proxy; from then on an answer is awaited for a second."""
+    # Of a connection it is set when it is made.
+    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 3.0)
+
+    def stall(proxy):
+        monkeypatch.setattr(_object, "ATTEMPT_SECONDS", 1.0)
+        monkeypatch.setattr(_object, "_SLOWEST", 80_000_000)
+        proxy.stall()
+
+    return stall
+
+
+def refusal(work, seconds=120):
     """What was raised of ours, in time; a save's own error tells of it."""
     began = time.monotonic()
     with pytest.raises((StorageError, SaveError)) as caught:
@@ -290,7 +301,7 @@ def test_data_on_a_server_that_is_down_is_told(server, short):
     assert "check the address" in str(e)
 
 
-def test_data_on_a_server_that_hangs_is_told(server, proxied, short):
+def test_data_on_a_server_that_hangs_is_told(server, proxied, hang):
     """It hangs before the hash, in the hash, or under a reader: never longer than the time-out."""
     proxy, fs = proxied(server), driver(server)
     url = f"{server.place()}/raw.npy"
@@ -307,7 +318,7 @@ def test_data_on_a_server_that_hangs_is_told(server, proxied, short):
 
     def in_the_middle(file):
         file.read(1)
-        proxy.stall()
+        hang(proxy)
         return file.read()
 
     for work in (
@@ -320,7 +331,7 @@ def test_data_on_a_server_that_hangs_is_told(server, proxied, short):
         assert "no answer came" in str(e)
 
 
-def test_a_server_that_hangs_is_told(server, proxied, open_registry, short):
+def test_a_server_that_hangs_is_told(server, proxied, open_registry, hang):
     """No answer within the time-out is an error that names the place, also in the middle."""
     url, proxy = server.place(), proxied(server)
     registry = open_registry(server, url, port=proxy.port)
@@ -328,7 +339,7 @@ def test_a_server_that_hangs_is_told(server, proxied, open_registry, short):
     store = open_store(url, storage_options=server.options(proxy.port))
     registry.save("churn", 1)
     store.read("registry.json")
-    proxy.stall()
+    hang(proxy)
 
     for work in (
         lambda: fresh.save("churn", 2),

@@ -191,7 +191,7 @@ def test_a_read_that_is_never_answered_is_given_up(pieces, server, proxied, monk
     """The server hangs after the first piece: the error says so, in time."""
     store, data = pieces
     # Of a channel it is set when it is opened.
-    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 1.0)
+    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 3.0)
     proxy = proxied(server)
     there = open_store(store.url, storage_options=server.options(proxy.port))
 
@@ -245,7 +245,7 @@ def test_options_that_a_driver_does_not_take_are_told(name, servers):
 
 def test_an_upload_that_is_never_answered_is_given_up(sftp, through, monkeypatch):
     """Before the rename it is a failed write; the error names the place and what to check."""
-    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 0.5)
+    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 3.0)
     monkeypatch.setattr(_sftp, "DEADLINE_SECONDS", 1.0)
     proxy, store = through(sftp)
     store.put_new("a", b"1")
@@ -260,7 +260,7 @@ def test_a_rename_that_is_never_answered_is_unknown(sftp, through, monkeypatch):
     """What is not known at the deadline says what to look at."""
     import paramiko
 
-    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 0.5)
+    monkeypatch.setattr(_sftp, "ATTEMPT_SECONDS", 3.0)
     monkeypatch.setattr(_sftp, "DEADLINE_SECONDS", 1.0)
     proxy, store = through(sftp)
     rename = paramiko.SFTPClient.rename

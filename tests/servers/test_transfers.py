@@ -2,7 +2,6 @@
 
 import io
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -142,20 +141,7 @@ def test_pools_are_wide_enough(bucket, proxied, open_registry):
     url, proxy = bucket.place(), proxied(bucket)
     store = open_registry(bucket, url, port=proxy.port)._home.store
     store.put_new("a", b"1")
-    widest, stop = [0], threading.Event()
+    proxy.gather(50)
 
-    def watch():
-        while not stop.wait(0.002):
-            widest[0] = max(widest[0], proxy.waiting)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    proxy.delay_seconds = 1.0
-    try:
-        found = store.read_many(["a"] * 60)
-    finally:
-        stop.set()
-        thread.join()
-
-    assert found == [b"1"] * 60
-    assert widest[0] >= 50
+    assert store.read_many(["a"] * 60) == [b"1"] * 60
+    assert proxy.gathered
