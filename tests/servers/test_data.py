@@ -16,7 +16,7 @@ from running import Server, driver, free_port
 import modelversion as mv
 from modelversion.errors import DataChangedError, DataNotFoundError, StorageError
 from modelversion.schema import to_json
-from modelversion.storage import _object
+from modelversion.storage import _object, elsewhere
 
 FRAME = pd.DataFrame({"a": np.arange(50.0), "b": np.arange(50) % 3})
 RAW = FRAME.to_csv(index=False).encode()
@@ -150,6 +150,41 @@ def test_opened_data_goes_to_a_worker(stored):
     there = pickle.loads(pickle.dumps(mv.data(url, storage_options=options)))
 
     assert there.read(pd.read_csv).equals(FRAME)
+
+
+def test_a_large_file_over_sftp_is_asked_for_ahead(sftp, monkeypatch):
+    """Many pieces are under way at once, so that its hash does not wait for each."""
+    import paramiko
+
+    url, raw = f"{sftp.place()}/raw.bin", bytes(range(256)) * 2**12
+    fs = driver(sftp)
+    path = fs._strip_protocol(url)
+    fs.makedirs(fs._parent(path), exist_ok=True)
+    fs.pipe_file(path, raw)
+    ask, answer, waiting = (
+        paramiko.SFTPClient._async_request,
+        paramiko.SFTPClient._read_response,
+        [0],
+    )
+
+    def asking(self, *given):
+        waiting.append(waiting[-1] + 1)
+        return ask(self, *given)
+
+    def answering(self, *given):
+        waiting.append(waiting[-1] - 1)
+        return answer(self, *given)
+
+    monkeypatch.setattr(paramiko.SFTPClient, "_async_request", asking)
+    monkeypatch.setattr(paramiko.SFTPClient, "_read_response", answering)
+
+    found = mv.data(url, storage_options=sftp.options())
+
+    assert found.digest == hashlib.sha256(raw).hexdigest()
+    assert max(waiting) > 16
+    # A file that has become shorter since its size was asked gives what it has.
+    there, path = elsewhere.located(url, url, sftp.options())
+    assert there.fetch(path, 0, len(raw) + 10**5) == raw
 
 
 # ---- on a web server

@@ -309,7 +309,7 @@ def test_data_on_a_server_that_hangs_is_told(server, proxied, hang):
     if server.scheme == "sftp":
         fs.makedirs(fs._parent(path), exist_ok=True)
     out = io.BytesIO()
-    count = 2**17 if server.scheme == "sftp" else 2**21 + 2**17  # over SFTP a block is small
+    count = 2**21 + 2**17  # two blocks and a bit
     np.save(out, np.zeros(count))
     fs.pipe_file(path, out.getvalue())
     options = server.options(proxy.port)
