@@ -249,7 +249,7 @@ SIBLINGS = {
         "_sftp": {"_explain", "_link", "_proof", "_sftp_files"},
         "_sftp_files": {"_explain"},
         "cache": set(),
-        "elsewhere": {"_explain", "_link", "_object", "_sftp"},
+        "elsewhere": {"_explain", "_link", "_object", "_sftp", "_sftp_files"},
         "spool": {"_local"},
     },
     "views": {

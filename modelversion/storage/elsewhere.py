@@ -7,7 +7,8 @@ drivers that registries know are asked as registries ask them; any other keeps i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -61,16 +62,16 @@ def told(e: Exception, shown: str) -> ModelVersionError:
 
 def _known(
     cls: type, shown: str, *, args: Sequence[Any] = (), options: Mapping[str, Any]
-) -> BucketFiles | DriverFiles | None:
+) -> BucketFiles | WebFiles | SftpFiles | None:
     family = family_of(cls)
     if family is None:
         return None
     if family == "http":
         limits = _http_limits(options)
-        return DriverFiles(Link(cls, shown, args=args, options=limits), async_impl=True)
+        return WebFiles(Link(cls, shown, args=args, options=limits))
     if family == "sftp":
         limits = _sftp.with_timeouts(options)
-        return DriverFiles(Link(cls, shown, args=args, options=limits), async_impl=False)
+        return SftpFiles(Link(cls, shown, args=args, options=limits))
     kind: _object.Family = getattr(_object, family)
     return BucketFiles(_object.link_to(kind, cls, shown, args=args, options=options))
 
@@ -126,38 +127,66 @@ class _Blocks(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no type
 
 
 @attrs.frozen
-class DriverFiles:
-    """The files of a driver that keeps the deadline by time-outs of its own."""
+class WebFiles:
+    """The files of a web server, whose driver keeps the deadline by time-outs of its own."""
 
     link: Link
-    async_impl: bool
-
-    def _driver(self) -> Any:
-        fs = self.link.filesystem()
-        if not self.async_impl:
-            fs.ftp.get_channel().settimeout(_sftp.ATTEMPT_SECONDS)
-        return fs
+    async_impl: bool = True
 
     def info(self, path: str) -> Any:
         """Give what is known of a file or folder."""
-        return self._driver().info(path)
+        return self.link.filesystem().info(path)
 
     def find(self, path: str, *, detail: bool = False) -> Any:
         """Give the paths of the files below a folder, or what is known of each by its path."""
-        return self._driver().find(path, detail=detail)
+        return self.link.filesystem().find(path, detail=detail)
 
     def open(self, path: str, mode: str = "rb") -> Any:
-        """Open a file for reading; over SFTP block by block, with requests ahead of answers."""
-        if self.async_impl:
-            return self._driver().open(path, mode)
+        """Open a file for reading."""
+        return self.link.filesystem().open(path, mode)
+
+    def invalidate_cache(self) -> None:
+        """Do nothing: the driver was told to keep none."""
+
+
+class SftpFiles:
+    """The files of an SFTP server; one thread at a time has the channel."""
+
+    async_impl = False
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._alone = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SftpFiles, (self._link,)
+
+    @contextlib.contextmanager
+    def _driver(self) -> Iterator[Any]:
+        with self._alone:
+            fs = self._link.filesystem()
+            fs.ftp.get_channel().settimeout(_sftp.ATTEMPT_SECONDS)
+            yield fs
+
+    def info(self, path: str) -> Any:
+        """Give what is known of a file or folder."""
+        with self._driver() as fs:
+            return fs.info(path)
+
+    def find(self, path: str, *, detail: bool = False) -> Any:
+        """Give the paths of the files below a folder, or what is known of each by its path."""
+        with self._driver() as fs:
+            return fs.find(path, detail=detail)
+
+    def open(self, path: str, mode: str = "rb") -> Any:
+        """Open a file for reading, block by block."""
         return _Blocks(self, path, mode, _BLOCK, size=self.info(path)["size"])
 
     def fetch(self, path: str, start: int, end: int) -> bytes:
-        """Give a range of a file over SFTP, less where it has become shorter."""
-        channel = self._driver().ftp
-        with contextlib.ExitStack() as lending:
-            file = lending.enter_context(channel.open(path, "rb"))
-            source = Lent(channel, file, lending, at=start, end=end)
+        """Give a range of a file, asked for ahead; less where it has become shorter."""
+        with self._driver() as fs, contextlib.ExitStack() as lending:
+            file = lending.enter_context(fs.ftp.open(path, "rb"))
+            source = Lent(fs.ftp, file, lending, at=start, end=end)
             pieces = []
             with contextlib.suppress(EOFError):  # so the server says that there is no more
                 while piece := source.read():
@@ -165,4 +194,4 @@ class DriverFiles:
             return b"".join(pieces)
 
     def invalidate_cache(self) -> None:
-        """Do nothing: the driver was told to keep none."""
+        """Do nothing: there is none."""

@@ -10,6 +10,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
+from processes import threads_together
 from refusing import Answer, refusing
 from running import Server, driver, free_port
 
@@ -185,6 +186,19 @@ def test_a_large_file_over_sftp_is_asked_for_ahead(sftp, monkeypatch):
     # A file that has become shorter since its size was asked gives what it has.
     there, path = elsewhere.located(url, url, sftp.options())
     assert there.fetch(path, 0, len(raw) + 10**5) == raw
+
+
+def test_threads_read_one_file_at_once(stored):
+    """Each gets all of it, though they share a connection."""
+    url, options, fs, path = stored
+    fs.pipe_file(path, RAW * 2000)
+    raw = mv.data(url, storage_options=options)
+
+    def read(_):
+        with raw.open() as file:
+            return hashlib.sha256(file.read()).hexdigest()
+
+    assert threads_together(read, range(4)) == [raw.digest] * 4
 
 
 # ---- on a web server
