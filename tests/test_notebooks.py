@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from modelversion.display._tags import SCOPE
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.ipynb"))
 WITH_OUTPUTS = {"01-tour.ipynb"}
@@ -46,3 +48,13 @@ def test_outputs_are_stripped(path):
 
     kept = [cell for cell in cells if cell["outputs"] or cell["execution_count"]]
     assert bool(kept) == (path.name in WITH_OUTPUTS)
+
+
+def test_the_kept_outputs_are_of_the_displays_as_they_are_now():
+    """To renew them: jupyter nbconvert --to notebook --execute --inplace, of the notebook."""
+    for name in WITH_OUTPUTS:
+        cells = nbformat.read(FOLDER / name, as_version=4).cells
+        kept = [o["data"] for c in cells for o in c.get("outputs", ()) if "data" in o]
+        shown = [data["text/html"] for data in kept if "text/html" in data]
+
+        assert shown and all(SCOPE in html for html in shown)

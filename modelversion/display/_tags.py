@@ -21,7 +21,8 @@ _DARK_HOSTS = (
 )
 _RULES = f"""
 @{{{_LIGHT}color:var(--f)!important;background:var(--b)!important;border:1px solid var(--l);
-border-radius:6px;padding:8px 12px;margin:2px 0;overflow-x:auto;font:13px/1.5 system-ui,sans-serif}}
+border-radius:6px;padding:8px 12px;margin:2px 0;min-width:min-content;
+font:13px/1.5 system-ui,sans-serif}}
 HOSTS{{{_DARK}}}
 @ p{{margin:4px 0}}
 @ .mv-title{{font-size:15px}}
@@ -32,7 +33,7 @@ vertical-align:top;max-width:40em;overflow-wrap:break-word;white-space:normal}}
 @ th{{font-weight:600;color:var(--q)!important}}
 @ caption{{caption-side:top;text-align:left;font-weight:600;padding:2px 0}}
 @ .mv-n{{text-align:right;font-variant-numeric:tabular-nums}}
-@ td.mv-n,@ .mv-u{{white-space:nowrap}}
+@ .mv-u{{white-space:nowrap}}
 @ summary{{cursor:pointer;padding:2px 0}}
 @ details>*:not(summary){{margin-left:16px}}
 @ pre{{font:12px/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;
