@@ -55,6 +55,11 @@ HOW = [edited, holed, garbled, from_the_future]
 WHERE = ["decisions", "journal", "observations"]
 
 
+def _unbroken(html):
+    """Take out the places where a browser may break a long name."""
+    return html.replace("<wbr>", "")
+
+
 @pytest.fixture
 def root(tmp_path):
     """Three models with saves, decisions and observations; `fraud` stands between two others."""
@@ -124,7 +129,7 @@ def test_each_form_of_an_audit_shows_what_is_broken(broken, tmp_path):
 
     rows = list(csv.DictReader(io.StringIO(report.to_csv())))
 
-    assert key in str(report) and key in report.to_html(tmp_path / "a.html").read_text()
+    assert key in str(report) and key in _unbroken(report.to_html(tmp_path / "a.html").read_text())
     assert key in report.to_markdown()
     plain = json.loads(report.to_json())
     assert plain["ok"] is False and plain["unread"][0]["key"] == key
@@ -205,7 +210,7 @@ def test_nothing_is_said_to_be_still_where_it_was_before_the_break(governed, tmp
     assert (plain["unread"][0]["entries"], plain["unread"][0]["until"]) == (5, last)
     (loud, *_) = csv.DictReader(io.StringIO(report.to_csv()))
     assert (loud["kind"], loud["position"]) == ("UNREAD", "6") and last in loud["what"]
-    html = report.to_html(tmp_path / "a.html").read_text()
+    html = _unbroken(report.to_html(tmp_path / "a.html").read_text())
     assert html.count("what came later is not known") == 3 and "entries 1 to 5" in html
 
 
@@ -325,7 +330,9 @@ def test_a_search_gives_the_rest_and_a_warning(broken):
         found = registry.search(where="params.w = 2")
 
     assert [version.ref for version in found] == ["churn:2", "spam:2"]
-    assert f"models/fraud/{where}" in str(found) and "models/fraud" in found._repr_html_()
+    assert f"models/fraud/{where}" in str(found) and "models/fraud" in _unbroken(
+        found._repr_html_()
+    )
     assert [problem.key for problem in found[:1].problems] == [f"models/fraud/{where}"]
 
 
@@ -475,7 +482,7 @@ def test_an_audit_writes_its_files_all_the_same(run, root):
     assert run("audit", "--html", "a.html", "--csv", "a.csv")[0] == 1
 
     for name in ("a.html", "a.csv"):
-        text = Path(name).read_text()
+        text = _unbroken(Path(name).read_text())
         assert "models/fraud/decisions" in text and "churn" in text
 
 

@@ -68,7 +68,7 @@ def test_it_is_shown(table):
     """In a notebook, with its place, digest and columns."""
     raw = mv.data(table)
 
-    shown = raw._repr_html_()
+    shown = raw._repr_html_().replace("<wbr>", "")  # where a long name may break
     assert raw.digest in shown and str(table) in shown and "<table" in shown
     assert str(raw) == repr(raw)
 
