@@ -1,7 +1,7 @@
 """Clear what crashes left behind.
 
 Age picks the candidates and the journals decide: of a model whose journals cannot be read,
-nothing is removed.
+nothing is removed but temporary files, which no journal names.
 """
 
 from __future__ import annotations
@@ -75,10 +75,13 @@ def gc(
         broken: Takes the journals that cannot be read; without it one of them is an error.
     """
     if not isinstance(older_than, timedelta):
-        raise InvalidInputError(f"older_than must be a timedelta, found {older_than!r:.80}")
+        raise InvalidInputError(
+            f"older_than must be a timedelta such as timedelta(days=1), found {older_than!r:.80}"
+        )
     limit = home.clock() - older_than
     abandoned: list[str] = []
     removed: list[str] = []
+    whole: list[Line] = []
     for line in lines:
         with nullcontext() if broken is None else broken.aside(line.facts, line.decisions):
             read_heads(line.facts, line.decisions)  # nothing is begun where one is broken
@@ -88,10 +91,11 @@ def gc(
                 if dry_run or upkeep.abandon(line, number, "gc: claimed and never committed"):
                     abandoned.append(line.ref(number))
             removed += _swept(line, dry_run)
+            whole.append(line)
     removed += _temporaries(home.store, limit, dry_run)
     # Taking a temporary file out of a folder has just made the folder look young.
     emptied = {key.rpartition("/")[0] for key in removed}
-    for line in lines:
+    for line in whole:
         removed += _unclaimed(line, limit, emptied, dry_run=dry_run)
     return GcReport(
         abandoned=tuple(abandoned),

@@ -392,12 +392,16 @@ def test_gc_clears_the_rest_and_leaves_a_broken_model_alone(broken, root):
         assert len(registry.gc(older_than=timedelta(0)).abandoned) == 3
         return
     before = {path: path.read_bytes() for path in (root / "models/fraud").rglob("*.*")}
+    unclaimed = [root / f"models/{name}/versions/7" for name in ("fraud", "churn")]
+    for folder in unclaimed:
+        folder.mkdir()
 
     with pytest.warns(BrokenJournalWarning, match=f"cleared of models/fraud/{where}"):
         report = registry.gc(older_than=timedelta(0))
 
     assert report.abandoned == ("churn:3", "spam:3")
     assert {path: path.read_bytes() for path in (root / "models/fraud").rglob("*.*")} == before
+    assert [folder.exists() for folder in unclaimed] == [True, False]
     assert [problem.key for problem in report.problems] == [f"models/fraud/{where}"]
     assert f"models/fraud/{where}" in str(report)
     with pytest.raises(ModelVersionError):
